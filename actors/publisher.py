@@ -1,0 +1,162 @@
+"""What follows a commit and never holds it up: the mirror in Redis and the stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from actors.books import Books
+from actors.documents import event_document, to_json
+from actors.pacing import Pacer
+from actors.settings import Limits
+from portfolio.book import Book
+from portfolio.ids import PortfolioId
+from portfolio.ports import Mirror, MirrorUnavailable, Picture
+from portfolio.valuation import value
+
+_log = logging.getLogger(__name__)
+_BACKOFF_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+_EVENTS_PER_CALL_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A committed book to announce; `first_seq` is the first journal row of the batch that it came with."""
+
+    book: Book
+    first_seq: int
+    committed_at: datetime
+
+
+class Publisher:
+    """Shows the newest state of each portfolio in the mirror, and announces its versions in order.
+
+    While Redis is away, what is to be shown is a set of portfolios, and what is to be announced a bounded queue; beyond
+    the bound, only the last version of each portfolio is kept.
+    """
+
+    def __init__(self, *, books: Books, mirror: Mirror, limits: Limits, announced_seq: int) -> None:
+        self._books = books
+        self._mirror = mirror
+        self._limits = limits
+        self._head_seq = announced_seq
+        self._dirty: dict[PortfolioId, None] = {}
+        self._pending: deque[_Pending] = deque()
+        self._arrived = asyncio.Event()
+        self.is_reachable = True
+
+    @property
+    def announced_seq(self) -> int:
+        """Every version up to this journal row has reached the stream."""
+        return self._pending[0].first_seq - 1 if self._pending else self._head_seq
+
+    @property
+    def backlog(self) -> int:
+        """Events that wait to be announced."""
+        return len(self._pending)
+
+    def committed(self, books: Sequence[Book], first_seq: int, head_seq: int) -> None:
+        """Take the books of a batch of journal rows `first_seq` to `head_seq`."""
+        now = datetime.now(UTC)
+        self._pending.extend(_Pending(book, first_seq, now) for book in books)
+        self._head_seq = head_seq
+        self.refresh(book.portfolio_id for book in books)
+        if len(self._pending) > self._limits.pending_events_max:
+            self._conflate()
+        self._arrived.set()
+
+    def refresh(self, portfolio_ids: Iterable[PortfolioId]) -> None:
+        """Show these portfolios anew."""
+        self._dirty.update(dict.fromkeys(portfolio_ids))
+
+    def _conflate(self) -> None:
+        last = {pending.book.portfolio_id: pending for pending in self._pending}
+        first_seq = self._pending[0].first_seq
+        kept = sorted(last.values(), key=lambda pending: pending.first_seq)
+        # The first keeps the oldest row's number, so that a crash now announces again all that was left out.
+        self._pending = deque(kept)
+        self._pending[0] = _Pending(kept[0].book, first_seq, kept[0].committed_at)
+
+    async def run_mirror(self) -> None:
+        """Show what changed, until cancelled."""
+        failures = 0
+        while True:
+            await asyncio.sleep(self._limits.mirror_interval_s if not failures else _pause_s(failures))
+            while self._dirty:
+                batch = list(self._dirty)[: self._limits.mirror_batch_max]
+                for portfolio_id in batch:
+                    del self._dirty[portfolio_id]
+                try:
+                    await self._mirror.show(await self._pictures(batch))
+                    failures = 0
+                except MirrorUnavailable as error:
+                    self.refresh(batch)
+                    failures += 1
+                    self._report(failures, error)
+                    break
+            self.is_reachable = not failures
+
+    async def _pictures(self, portfolio_ids: Sequence[PortfolioId]) -> list[Picture]:
+        pacer = Pacer(self._limits.loop_slice_ms)
+        pictures: list[Picture] = []
+        for portfolio_id in portfolio_ids:
+            documents = self._books.documents(portfolio_id)
+            pictures.append(
+                Picture(
+                    portfolio_id=portfolio_id,
+                    version=documents.version,
+                    revaluation=documents.revaluation,
+                    state=documents.state,
+                    positions=documents.positions,
+                    weights=documents.weights,
+                )
+            )
+            if pacer.is_due():
+                await pacer.rest()
+        return pictures
+
+    async def run_events(self) -> None:
+        """Announce what was committed, in order, until cancelled."""
+        failures = 0
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._pending:
+                batch = [self._pending[index] for index in range(min(len(self._pending), _EVENTS_PER_CALL_MAX))]
+                try:
+                    await self._mirror.announce(await self._events(batch))
+                    failures = 0
+                    self._forget(batch)
+                except MirrorUnavailable as error:
+                    failures += 1
+                    self._report(failures, error)
+                    await asyncio.sleep(_pause_s(failures))
+
+    def _forget(self, announced: Sequence[_Pending]) -> None:
+        # A conflation while the events were on their way may have taken some of them out, never put one in front.
+        done = {id(pending.book) for pending in announced}
+        while self._pending and id(self._pending[0].book) in done:
+            self._pending.popleft()
+
+    async def _events(self, batch: Sequence[_Pending]) -> list[bytes]:
+        pacer = Pacer(self._limits.loop_slice_ms)
+        events: list[bytes] = []
+        for pending in batch:
+            valuation = value(pending.book, self._books.marks)
+            events.append(to_json(event_document(pending.book, valuation, pending.committed_at)))
+            if pacer.is_due():
+                await pacer.rest()
+        return events
+
+    def _report(self, failures: int, error: MirrorUnavailable) -> None:
+        if failures == 1:
+            _log.warning("the mirror is behind: %s", error)
+
+
+def _pause_s(failures: int) -> float:
+    return _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]

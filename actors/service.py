@@ -1,0 +1,148 @@
+"""Answers a shard's methods, whichever transport they came by."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import msgspec
+
+from actors.documents import Encoded, to_json
+from actors.protocol import (
+    PAYLOADS,
+    Answer,
+    Fault,
+    KeysQuestion,
+    Method,
+    PageQuestion,
+    PortfolioQuestion,
+    UpdateOutcome,
+    pack,
+    refusal,
+)
+from actors.shard import Shard
+from actors.writer import Outcome
+from portfolio import ids
+from portfolio.book import Mark
+from portfolio.commands import Command, UpdatePortfolio
+from portfolio.errors import InvalidRequest, PortfolioError
+from portfolio.ids import InstrumentId
+
+UPDATES_MAX: Final = 1_000
+"""Updates in one update_many."""
+
+
+class Service:
+    """The methods of one shard. Reads are answered at once, from memory; writes and journal reads are awaited."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._reads: Mapping[str, Callable[[Any], Answer]] = {
+            Method.STATE: self._state,
+            Method.POSITIONS: self._positions,
+            Method.PAGE: self._page,
+            Method.BOOK: self._book,
+            Method.SHOW_MARKS: self._show_marks,
+            Method.SHARD_STATUS: self._shard_status,
+        }
+        self._calls: Mapping[str, Callable[[Any], Awaitable[Answer]]] = {
+            Method.OPEN: self._write,
+            Method.UPDATE: self._write,
+            Method.STATUS: self._write,
+            Method.UPDATE_MANY: self._update_many,
+            Method.RECORD_MARKS: self._record_marks,
+            Method.KNOWN_KEYS: self._known_keys,
+        }
+
+    def read(self, method: str, payload: bytes | memoryview) -> Answer | None:
+        """The answer to a method that needs no waiting; None if this is not one."""
+        reader = self._reads.get(method)
+        if reader is None:
+            return None
+        try:
+            return reader(_unpack(method, payload))
+        except PortfolioError as error:
+            return refusal(error)
+
+    async def answer(self, method: str, payload: bytes | memoryview) -> Answer:
+        """The answer to any method; errors are answers too."""
+        answered = self.read(method, payload)
+        if answered is not None:
+            return answered
+        try:
+            call = self._calls.get(method)
+            if call is None:
+                raise InvalidRequest(f"a shard has no method {method!r}", field="method")
+            return await call(_unpack(method, payload))
+        except PortfolioError as error:
+            return refusal(error)
+
+    def _state(self, question: PortfolioQuestion) -> Answer:
+        documents = self._shard.books.documents(question.portfolio_id)
+        return _unless_known(documents, documents.state, question.if_none_match)
+
+    def _positions(self, question: PortfolioQuestion) -> Answer:
+        documents = self._shard.books.documents(question.portfolio_id)
+        return _unless_known(documents, documents.positions, question.if_none_match)
+
+    def _page(self, question: PageQuestion) -> Answer:
+        return Answer(to_json(self._shard.books.page(question.after, question.limit, question.status)))
+
+    def _book(self, question: PortfolioQuestion) -> Answer:
+        return Answer(pack(self._shard.books.get(question.portfolio_id)))
+
+    def _show_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
+        self._shard.show_marks(marks)
+        return Answer()
+
+    def _shard_status(self, _: None) -> Answer:
+        return Answer(pack(asdict(self._shard.status())))
+
+    async def _write(self, command: Command) -> Answer:
+        outcome = await self._shard.submit(command)
+        documents = self._shard.books.documents_of(outcome.book)
+        return Answer(documents.state, documents.etag, outcome.replayed)
+
+    async def _update_many(self, commands: list[UpdatePortfolio]) -> Answer:
+        if len(commands) > UPDATES_MAX:
+            raise InvalidRequest(f"{len(commands)} updates, expected at most {UPDATES_MAX:,}", field="updates")
+        # All are queued before the first is awaited, so that they share commits.
+        queued = [self._queued(command) for command in commands]
+        return Answer(pack([await _outcome(command, answer) for command, answer in zip(commands, queued, strict=True)]))
+
+    def _queued(self, command: UpdatePortfolio) -> asyncio.Future[Outcome] | PortfolioError:
+        try:
+            return self._shard.submit(command)
+        except PortfolioError as error:
+            return error
+
+    async def _record_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
+        return Answer(pack(sorted(await self._shard.record_marks(marks))))
+
+    async def _known_keys(self, question: KeysQuestion) -> Answer:
+        keys = [(question.portfolio_id, ids.idempotency_key(key)) for key in question.keys]
+        return Answer(pack(sorted(key for _, key in await self._shard.find_keys(keys))))
+
+
+def _unpack(method: str, payload: bytes | memoryview) -> Any:
+    try:
+        return PAYLOADS[Method(method)].decode(payload)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidRequest(f"{method}: {error}") from error
+
+
+def _unless_known(documents: Encoded, body: bytes, if_none_match: str | None) -> Answer:
+    etag = documents.etag
+    return Answer(None if if_none_match == etag else body, etag)
+
+
+async def _outcome(command: UpdatePortfolio, queued: asyncio.Future[Outcome] | PortfolioError) -> UpdateOutcome:
+    try:
+        if isinstance(queued, PortfolioError):
+            raise queued
+        outcome = await queued
+    except PortfolioError as error:
+        return UpdateOutcome(command.portfolio_id, fault=Fault.of(error))
+    return UpdateOutcome(command.portfolio_id, outcome.book.version, outcome.replayed)

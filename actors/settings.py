@@ -1,0 +1,47 @@
+"""What a shard is told when it starts: where things are, and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from portfolio.ids import ShardId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what a shard holds and does. Rows are journal rows, one a transaction."""
+
+    queue_commands_max: int = 20_000
+    queue_rows_max: int = 200_000
+    batch_rows_max: int = 5_000
+    command_wait_s: float = 8.0
+    """A command that waited longer in the queue is refused unbooked; its caller has given up by then."""
+    loop_slice_ms: float = 2.0
+    recent_keys_max: int = 100_000
+    pending_events_max: int = 20_000
+    checkpoint_interval_s: float = 1.0
+    checkpoint_rows: int = 10_000
+    checkpoint_duty: float = 0.1
+    """Share of the time that checkpoints may take; under load they come less often instead of taking more."""
+    revalued_checkpoint_interval_s: float = 60.0
+    revaluation_interval_s: float = 0.05
+    mark_refresh_interval_s: float = 5.0
+    ownership_check_interval_s: float = 1.0
+    mirror_interval_s: float = 0.05
+    mirror_batch_max: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig:
+    """Everything one shard needs to know. `socket_dir` and `log_dir` are on the node where the shard runs."""
+
+    shard_id: ShardId
+    shard_count: int
+    postgres_dsn: str
+    redis_url: str
+    link_secret: bytes
+    socket_dir: Path
+    log_dir: Path
+    link_host: str = "127.0.0.1"
+    limits: Limits = Limits()

@@ -1,0 +1,279 @@
+"""One shard of portfolios: its state in memory, its single writer, and what follows each commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from actors.books import Books
+from actors.checkpointer import Checkpointer
+from actors.publisher import Publisher
+from actors.recovery import Recovered, recover
+from actors.settings import Limits
+from actors.writer import Outcome, Writer
+from portfolio.book import Book, Mark
+from portfolio.commands import Command
+from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable
+from portfolio.ids import InstrumentId, ShardId
+from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, Mirror, RequestKey
+
+_log = logging.getLogger(__name__)
+_SLOW_COMMIT: Final = timedelta(seconds=30)
+"""Marks are recorded at the time their transaction began; looking this far back finds those that committed late."""
+
+
+class Phase(StrEnum):
+    RECOVERING = "RECOVERING"
+    SERVING = "SERVING"
+    STOPPED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """How a shard is doing, for readiness, `status` and metrics."""
+
+    shard_id: ShardId
+    shard_count: int
+    phase: Phase
+    reason: str | None
+    epoch: int
+    portfolios: int
+    head_seq: int
+    checkpoint_seq: int
+    announced_seq: int
+    queue_depth: int
+    events_pending: int
+    is_mirror_reachable: bool
+    commits: int
+    rows: int
+    batch_rows_largest: int
+    tail_rows_recovered: int
+    recovery_s: float
+    memory_mb: float
+
+
+class Shard:
+    """The owner of one shard. `start` claims and recovers; `run` then serves until it must stop."""
+
+    def __init__(
+        self,
+        *,
+        shard_id: ShardId,
+        shard_count: int,
+        journal: Journal,
+        epoch: Callable[[], int],
+        checkpoints: CheckpointStore,
+        marks: MarkStore,
+        mirror: Mirror,
+        limits: Limits,
+    ) -> None:
+        self.shard_id = shard_id
+        self._shard_count = shard_count
+        self._journal = journal
+        self._epoch = epoch
+        self._checkpoints = checkpoints
+        self._marks = marks
+        self._mirror = mirror
+        self._limits = limits
+        self._serving: _Serving | None = None
+        self._reason: PortfolioError | None = None
+        self._recovery_s = 0.0
+
+    @property
+    def books(self) -> Books:
+        """The committed state. Raises ShardUnavailable while recovering and once stopped."""
+        return self._served().books
+
+    def submit(self, command: Command) -> asyncio.Future[Outcome]:
+        """Queue a command for the writer; see Writer.submit."""
+        return self._served().writer.submit(command)
+
+    def _served(self) -> _Serving:
+        if self._reason is not None:
+            raise ShardUnavailable(f"shard {self.shard_id} has stopped: {self._reason}", shard=self.shard_id)
+        if self._serving is None:
+            raise ShardUnavailable(f"shard {self.shard_id} is recovering", shard=self.shard_id)
+        return self._serving
+
+    async def start(self) -> None:
+        """Claim the shard and bring its state into memory. Raises Corrupt or ShardUnavailable."""
+        began = asyncio.get_running_loop().time()
+        try:
+            claim = await self._journal.claim()
+            recovered = await recover(
+                claim,
+                journal=self._journal,
+                checkpoints=self._checkpoints,
+                marks=self._marks,
+                limits=self._limits,
+            )
+            serving = self._assemble(claim, recovered)
+            unannounced = await self._journal.unannounced(claim.announced_seq)
+        except Corrupt as error:
+            self._reason = error
+            raise
+        books = [serving.books.get(portfolio_id) for portfolio_id in unannounced]
+        serving.publisher.committed(books, claim.announced_seq + 1, claim.head.seq)
+        self._recovery_s = asyncio.get_running_loop().time() - began
+        self._serving = serving
+        _log.info(
+            "shard %s: epoch %s, %s portfolios, %s rows replayed, %.2f s",
+            *(self.shard_id, claim.epoch, len(serving.books), recovered.tail_rows, self._recovery_s),
+        )
+
+    def _assemble(self, claim: Claim, recovered: Recovered) -> _Serving:
+        books = Books(recovered.books, recovered.marks)
+        publisher = Publisher(
+            books=books, mirror=self._mirror, limits=self._limits, announced_seq=claim.announced_seq
+        )
+        checkpointer = Checkpointer(
+            books=books,
+            store=self._checkpoints,
+            limits=self._limits,
+            checkpoint_seq=claim.checkpoint_seq,
+            head_seq=claim.head.seq,
+            epoch=self._epoch,
+            announced_seq=lambda: publisher.announced_seq,
+        )
+        checkpointer.restored(recovered.saved, recovered.changed)
+
+        def committed(changed: Sequence[Book], rows: int) -> None:
+            head_seq = checkpointer.head_seq + rows
+            publisher.committed(changed, checkpointer.head_seq + 1, head_seq)
+            checkpointer.committed(changed, head_seq)
+
+        writer = Writer(
+            books=books, journal=self._journal, keys=recovered.keys, limits=self._limits, committed=committed
+        )
+        return _Serving(books, writer, publisher, checkpointer, recovered.tail_rows, recovered.marks_seen)
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises Deposed or Corrupt, after which the shard answers nothing any more."""
+        serving = self._served()
+        jobs: Sequence[Callable[[], Awaitable[None]]] = (
+            serving.writer.run,
+            serving.checkpointer.run,
+            serving.publisher.run_mirror,
+            serving.publisher.run_events,
+            self._revalue,
+            self._refresh_marks,
+            self._check_ownership,
+        )
+        tasks = [asyncio.ensure_future(job()) for job in jobs]
+        try:
+            await asyncio.gather(*tasks)
+        except PortfolioError as error:
+            self._reason = error
+            raise
+        except Exception as error:
+            self._reason = ShardUnavailable(f"shard {self.shard_id} failed: {error!r}")
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Save a last checkpoint, so that the next start has nothing to replay; acknowledge nothing after it."""
+        serving, self._serving = self._serving, None
+        if serving is not None and self._reason is None:
+            await serving.checkpointer.save()
+
+    async def record_marks(self, marks: Mapping[InstrumentId, Mark]) -> frozenset[InstrumentId]:
+        """Make marks durable for the whole cluster; gives the instruments whose mark was news."""
+        self._served()
+        return await self._marks.record(marks)
+
+    async def find_keys(self, keys: Sequence[RequestKey]) -> Mapping[RequestKey, bytes]:
+        """Request hashes of those idempotency keys that were used."""
+        self._served()
+        return await self._journal.find_keys(keys)
+
+    def show_marks(self, marks: Mapping[InstrumentId, Mark]) -> None:
+        """Value this shard's books at marks that are durable; documents show them within a revaluation interval."""
+        self._served().books.mark(marks)
+
+    async def _revalue(self) -> None:
+        serving = self._served()
+        while True:
+            await asyncio.sleep(self._limits.revaluation_interval_s)
+            touched = serving.books.revalue()
+            serving.publisher.refresh(touched)
+            serving.checkpointer.revalued(touched)
+
+    async def _refresh_marks(self) -> None:
+        """Find marks whose recorder died before it could tell this shard."""
+        serving = self._served()
+        seen = serving.marks_seen
+        while True:
+            await asyncio.sleep(self._limits.mark_refresh_interval_s)
+            try:
+                recorded = await self._marks.since(_earlier(seen, _SLOW_COMMIT))
+            except ShardUnavailable as error:
+                _log.warning("shard %s: marks may be late: %s", self.shard_id, error)
+                continue
+            serving.books.mark({found.instrument_id: found.mark for found in recorded})
+            seen = max([seen, *(found.recorded_at for found in recorded)])
+
+    async def _check_ownership(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.ownership_check_interval_s)
+            try:
+                await self._journal.check_ownership()
+            except ShardUnavailable as error:
+                _log.warning("shard %s: ownership is not known: %s", self.shard_id, error)
+
+    def status(self) -> ShardStatus:
+        """How the shard is doing, now."""
+        serving = self._serving
+        phase = Phase.STOPPED if self._reason is not None else Phase.SERVING if serving else Phase.RECOVERING
+        return ShardStatus(
+            shard_id=self.shard_id,
+            shard_count=self._shard_count,
+            phase=phase,
+            reason=str(self._reason) if self._reason is not None else None,
+            epoch=self._epoch(),
+            portfolios=len(serving.books) if serving else 0,
+            head_seq=serving.checkpointer.head_seq if serving else 0,
+            checkpoint_seq=serving.checkpointer.checkpoint_seq if serving else 0,
+            announced_seq=serving.publisher.announced_seq if serving else 0,
+            queue_depth=serving.writer.queue_depth if serving else 0,
+            events_pending=serving.publisher.backlog if serving else 0,
+            is_mirror_reachable=serving.publisher.is_reachable if serving else False,
+            commits=serving.writer.figures.commits if serving else 0,
+            rows=serving.writer.figures.rows if serving else 0,
+            batch_rows_largest=serving.writer.figures.batch_rows_largest if serving else 0,
+            tail_rows_recovered=serving.tail_rows if serving else 0,
+            recovery_s=self._recovery_s,
+            memory_mb=_memory_mb(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """The parts of a shard that has recovered."""
+
+    books: Books
+    writer: Writer
+    publisher: Publisher
+    checkpointer: Checkpointer
+    tail_rows: int
+    marks_seen: datetime
+
+
+def _earlier(moment: datetime, by: timedelta) -> datetime:
+    return moment - by if moment - datetime.min.replace(tzinfo=moment.tzinfo) > by else moment
+
+
+def _memory_mb() -> float:
+    """Resident memory of this process, in units of 1,000,000 bytes; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * 4096 / 1e6
+    except OSError:
+        return 0.0

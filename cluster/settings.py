@@ -1,0 +1,40 @@
+"""What an operator may set, by environment variables that begin with PORTFOLIO_."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+def _default_data_dir() -> Path:
+    # Root's embedded Postgres runs under another user, who must be able to reach its data; a home may be closed to it.
+    if os.geteuid() == 0:
+        return Path("/var/lib/portfolio-state")
+    return Path.home() / ".local" / "share" / "portfolio-state"
+
+
+class Settings(BaseSettings):
+    """A DSN or address that is given always wins over what would be started here."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTFOLIO_", extra="ignore")
+
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    postgres_dsn: str | None = None
+    redis_url: str | None = None
+    ray_address: str | None = None
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8000
+    shard_count: Annotated[int, Field(ge=1, le=4_096)] = 2
+    link_host: str = "127.0.0.1"
+    """Where shards listen for links from other nodes; loopback while there is one node."""
+
+    @property
+    def ray_address_file(self) -> Path:
+        """Where a running service leaves the address of the Ray that it started, for clients on this machine."""
+        return self.data_dir / "ray_address"

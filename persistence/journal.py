@@ -1,0 +1,232 @@
+"""The write-ahead log in Postgres: fenced appends whose outcome is always known, and reads for recovery."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg_errors
+from psycopg_pool import AsyncConnectionPool
+
+from persistence import postgres, row_codec
+from persistence.postgres import Connection, first_line, unavailable_on_error
+from persistence.row_codec import Batch
+from persistence.statements import SQL
+from portfolio.errors import Corrupt, Deposed, ShardUnavailable
+from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
+from portfolio.ports import Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
+
+_log = logging.getLogger(__name__)
+
+APPEND_TIMEOUT_S: Final = 20.0
+"""Longer than statement_timeout, so that a slow server answers for itself; a silent one is given up."""
+_RECONNECT_PAUSE_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
+_TAIL_FETCH_ROWS: Final = 2_000
+
+
+class PostgresJournal:
+    """One incarnation's hold on one shard's journal. `owner` names the incarnation, and no other ever."""
+
+    def __init__(self, dsn: str, shard_id: ShardId, owner: str, readers: AsyncConnectionPool[Connection]) -> None:
+        self._dsn = dsn
+        self._shard_id = shard_id
+        self._owner = owner
+        self._readers = readers
+        self._connection: Connection | None = None
+        self._head = Head(0, b"")
+        self.epoch = 0
+
+    async def claim(self) -> Claim:
+        """Take the shard; see ports.Journal. Raises ShardUnavailable."""
+        with unavailable_on_error(f"claiming shard {self._shard_id}"):
+            connection = await self._connected()
+            cursor = await connection.execute(SQL["claim_shard"], {"shard_id": self._shard_id, "owner": self._owner})
+            row = await cursor.fetchone()
+        if row is None:
+            raise Corrupt(f"the database has no shard {self._shard_id}")
+        self.epoch, seq, row_hash, checkpoint_seq, announced_seq = row
+        self._head = Head(seq, row_hash)
+        return Claim(self.epoch, self._head, checkpoint_seq, announced_seq)
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def append(self, rows: Sequence[PendingRow]) -> None:
+        """Commit rows after the head; see ports.Journal."""
+        batch = row_codec.encode(rows, self._head)
+        while True:
+            try:
+                await self._send(batch)
+                break
+            except _ConnectionLostError as error:
+                _log.warning("shard %s: connection lost in an append: %s", self._shard_id, first_line(error))
+                if await self._committed_after_all(batch):
+                    break
+        self._head = batch.head
+
+    async def _send(self, batch: Batch) -> None:
+        try:
+            async with asyncio.timeout(APPEND_TIMEOUT_S):
+                connection = await self._connected()
+                cursor = await connection.execute(SQL["append_journal"], self._parameters(batch))
+        except pg_errors.UniqueViolation as error:
+            raise self._duplicate(error) from error
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            if self._is_lost(error):
+                raise _ConnectionLostError(first_line(error)) from error
+            raise ShardUnavailable(f"Postgres refused an append: {first_line(error)}") from error
+        if cursor.rowcount != batch.count:
+            raise Deposed(f"shard {self._shard_id}: epoch {self.epoch} no longer owns it")
+
+    def _parameters(self, batch: Batch) -> dict[str, object]:
+        return {
+            **batch.columns,
+            "shard_id": self._shard_id,
+            "epoch": self.epoch,
+            "count": batch.count,
+            "head_seq": self._head.seq,
+            "head_hash": batch.head.row_hash,
+        }
+
+    def _duplicate(self, error: pg_errors.UniqueViolation) -> DuplicateKeys | Corrupt:
+        constraint = error.diag.constraint_name
+        if constraint in ("journal_idempotency_key", "journal_transaction_id_key"):
+            return DuplicateKeys(f"shard {self._shard_id}: {first_line(error)}")
+        return Corrupt(f"shard {self._shard_id}: an append repeats what the journal has: {first_line(error)}")
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether the server may have done what was asked, although it has not said so."""
+        return isinstance(error, TimeoutError) or self._connection is None or self._connection.closed
+
+    async def _committed_after_all(self, batch: Batch) -> bool:
+        """Settle an append whose answer was lost: claim again, and look where the journal ends now.
+
+        The claim waits for whatever the lost connection still has in hand, because both need the shard's row; what
+        comes after the claim fails the fence. Tries until Postgres answers. Raises Deposed.
+        """
+        head = await self._reclaim()
+        if head == batch.head:
+            return True
+        if head != self._head:
+            raise Corrupt(
+                f"shard {self._shard_id}: the journal ends at row {head.seq}, "
+                f"expected {self._head.seq} or {batch.head.seq}"
+            )
+        return False
+
+    async def _reclaim(self) -> Head:
+        attempt = 0
+        while True:
+            await self._disconnect()
+            try:
+                async with asyncio.timeout(APPEND_TIMEOUT_S):
+                    connection = await self._connected()
+                    cursor = await connection.execute(
+                        SQL["reclaim_shard"], {"shard_id": self._shard_id, "owner": self._owner}
+                    )
+                    row = await cursor.fetchone()
+                break
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                _log.warning("shard %s: Postgres is not back yet: %s", self._shard_id, first_line(error))
+                await asyncio.sleep(_RECONNECT_PAUSE_S[min(attempt, len(_RECONNECT_PAUSE_S) - 1)])
+                attempt += 1
+        if row is None:
+            raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it")
+        self.epoch, seq, row_hash = row
+        return Head(seq, row_hash)
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await postgres.connect(self._dsn)
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await self._connection.close()
+            self._connection = None
+
+    async def check_ownership(self) -> None:
+        """Raises Deposed if another incarnation has taken the shard, ShardUnavailable if nobody can say."""
+        row = await self._fetch_one("select_epoch", {"shard_id": self._shard_id})
+        # A reclaim of our own may have happened in between, so only a greater epoch than the present one deposes.
+        if row is None or row[0] > self.epoch:
+            raise Deposed(f"shard {self._shard_id}: epoch {self.epoch} was superseded by {row and row[0]}")
+
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
+        """Rows after `after_seq`, checked; see ports.Journal."""
+        expected = Head(after_seq, await self._row_hash(after_seq))
+        async with self._readers.connection() as connection, connection.transaction():
+            cursor = connection.cursor(name="tail")
+            await cursor.execute(SQL["select_journal_tail"], {"shard_id": self._shard_id, "after_seq": after_seq})
+            while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
+                for row in map(row_codec.decode, columns):
+                    expected = self._checked(row, expected)
+                    yield row
+        if expected != claim.head:
+            raise Corrupt(
+                f"shard {self._shard_id}: the journal ends at row {expected.seq}, expected {claim.head.seq} "
+                "with the hash that its owner left"
+            )
+
+    def _checked(self, row: StoredRow, expected: Head) -> Head:
+        if row.seq != expected.seq + 1:
+            raise Corrupt(f"shard {self._shard_id}: journal row {row.seq} follows row {expected.seq}")
+        if row.row_hash != row_codec.rehashed(row, expected.row_hash):
+            raise Corrupt(f"shard {self._shard_id}: journal row {row.seq} does not match its hash")
+        return Head(row.seq, row.row_hash)
+
+    async def _row_hash(self, seq: int) -> bytes:
+        if not seq:
+            return b""
+        row = await self._fetch_one("select_row_hash", {"shard_id": self._shard_id, "seq": seq})
+        if row is None:
+            raise Corrupt(f"shard {self._shard_id}: journal row {seq}, where the checkpoint ends, is missing")
+        found: bytes = row[0]
+        return found
+
+    async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
+        """Request hashes of the keys used after `after_seq`."""
+        return _by_key(await self._fetch_all("select_recent_keys", self._after(after_seq)))
+
+    async def find_keys(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, bytes]:
+        """Request hashes of those keys that were used."""
+        asked = list(keys)
+        parameters = {"portfolio_ids": [portfolio_id for portfolio_id, _ in asked], "keys": [key for _, key in asked]}
+        return _by_key(await self._fetch_all("find_keys", parameters))
+
+    async def find_transaction_ids(self, ids: Iterable[UUID]) -> frozenset[UUID]:
+        """Those ids that callers gave to transactions already booked."""
+        return frozenset(found for (found,) in await self._fetch_all("find_transaction_ids", {"ids": list(ids)}))
+
+    async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
+        """Portfolios with rows after `after_seq`."""
+        return [PortfolioId(found) for (found,) in await self._fetch_all("select_unannounced", self._after(after_seq))]
+
+    def _after(self, after_seq: int) -> dict[str, object]:
+        return {"shard_id": self._shard_id, "after_seq": after_seq}
+
+    async def _fetch_one(self, statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
+        rows = await self._fetch_all(statement, parameters)
+        return rows[0] if rows else None
+
+    async def _fetch_all(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        with unavailable_on_error(f"reading {statement} of shard {self._shard_id}"):
+            async with self._readers.connection() as connection:
+                cursor = await connection.execute(SQL[statement], parameters)
+                return await cursor.fetchall()
+
+
+def _by_key(rows: Iterable[tuple[str, str, bytes]]) -> Mapping[RequestKey, bytes]:
+    return {(PortfolioId(portfolio_id), IdempotencyKey(key)): found for portfolio_id, key, found in rows}
+
+
+class _ConnectionLostError(Exception):
+    """The connection went while an append was under way: whether it was committed is not known yet."""

@@ -1,0 +1,69 @@
+"""Bring a database to this version's schema, and a new one to its number of shards."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import LiteralString, cast
+
+import psycopg
+
+from persistence.statements import SQL
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What every process of a cluster has to agree on; fixed when the database was set up."""
+
+    shard_count: int
+    link_secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered step of the schema."""
+
+    number: int
+    name: str
+    sql: LiteralString
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Every step, in order. The number before the underscore in a file's name is its place."""
+    found = (entry for entry in files("persistence").joinpath("migrations").iterdir() if entry.name.endswith(".sql"))
+    return tuple(
+        Migration(int(entry.name.partition("_")[0]), entry.name, cast(LiteralString, entry.read_text("utf-8")))
+        for entry in sorted(found, key=lambda entry: entry.name)
+    )
+
+
+def migrate(dsn: str, through: int | None = None) -> list[str]:
+    """Apply what is missing, up to the migration `through` (None: all), in one transaction; gives the names applied."""
+    with psycopg.connect(dsn, connect_timeout=10) as connection:
+        connection.execute(SQL["lock_migrations"])
+        connection.execute(SQL["create_migrations"])
+        seen = {number for (number,) in connection.execute(SQL["select_migrations"])}
+        missing = [step for step in migrations() if step.number not in seen and step.number <= (through or step.number)]
+        for step in missing:
+            connection.execute(step.sql)
+            connection.execute(SQL["insert_migration"], {"number": step.number, "name": step.name})
+    return [step.name for step in missing]
+
+
+def set_up_cluster(dsn: str, shard_count: int) -> Cluster:
+    """The cluster's settings, made now if the database is new; an older database keeps its own shard count."""
+    with psycopg.connect(dsn, connect_timeout=10) as connection:
+        secret = secrets.token_bytes(32)
+        connection.execute(SQL["create_cluster"], {"shard_count": shard_count, "link_secret": secret})
+        connection.execute(SQL["create_shards"])
+    return read_cluster(dsn)
+
+
+def read_cluster(dsn: str) -> Cluster:
+    """The settings of a cluster that was set up before. Raises LookupError if it was not."""
+    with psycopg.connect(dsn, connect_timeout=10) as connection:
+        row = connection.execute(SQL["select_cluster"]).fetchone()
+    if row is None:
+        raise LookupError("the database holds no cluster yet: `portfolio-state up` sets one up")
+    return Cluster(*row)

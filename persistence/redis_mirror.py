@@ -1,0 +1,110 @@
+"""The mirror in Redis: what REST answers, for readers that need no guarantees, and the stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from portfolio.ports import MirrorUnavailable, Picture
+
+STREAM: Final = "portfolio:events"
+STREAM_LENGTH_MAX: Final = 100_000
+STATE_TTL_S: Final = 300
+POSITIONS_TTL_S: Final = 60
+WEIGHTS_TTL_S: Final = 300
+VERSION_TTL_S: Final = 86_400
+"""The guard outlives what it guards, so that an old picture cannot come back when the new one has expired."""
+_TIMEOUT_S: Final = 1.0
+
+# Versions are compared as zero-padded text, because a number in Lua holds 53 bits only.
+_SHOW: Final = """
+local shown = redis.call('GET', KEYS[1])
+if shown and shown > ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[5])
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[6])
+redis.call('SET', KEYS[3], ARGV[3], 'EX', ARGV[7])
+redis.call('SET', KEYS[4], ARGV[4], 'EX', ARGV[8])
+return 1
+"""
+
+
+class RedisMirror:
+    """Implements ports.Mirror. Every call is bounded in time; none is ever awaited by a write."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Redis = Redis.from_url(
+            url,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            max_connections=4,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._digest: str | None = None
+
+    async def show(self, pictures: Sequence[Picture]) -> None:
+        """Replace what is older than each picture, a portfolio at a time but in one round trip."""
+        try:
+            await self._show(pictures)
+        except NoScriptError:
+            # A server that was restarted has forgotten the script.
+            self._digest = None
+            await self._translated(self._show(pictures))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    async def _show(self, pictures: Sequence[Picture]) -> None:
+        if self._digest is None:
+            self._digest = cast(str, await cast(Awaitable[Any], self._redis.script_load(_SHOW)))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for picture in pictures:
+                pipeline.evalsha(self._digest, 4, *_keys(picture), *_arguments(picture))
+            await pipeline.execute()
+
+    async def announce(self, events: Sequence[bytes]) -> None:
+        """Append events to the stream, in order, in one transaction: all of them or none."""
+        await self._translated(self._announce(events))
+
+    async def _announce(self, events: Sequence[bytes]) -> None:
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for event in events:
+                pipeline.xadd(STREAM, {"event": event}, maxlen=STREAM_LENGTH_MAX, approximate=True)
+            await pipeline.execute()
+
+    async def _translated(self, doing: Awaitable[None]) -> None:
+        try:
+            await asyncio.wait_for(doing, 5 * _TIMEOUT_S)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._redis.aclose()
+
+
+def _keys(picture: Picture) -> tuple[str, str, str, str]:
+    prefix = f"portfolio:{picture.portfolio_id}"
+    return f"{prefix}:version", f"{prefix}:state", f"{prefix}:positions", f"{prefix}:weights"
+
+
+def _arguments(picture: Picture) -> tuple[bytes | str | int, ...]:
+    place = f"{picture.version:020d}.{picture.revaluation:030d}"
+    return (
+        place,
+        picture.state,
+        picture.positions,
+        picture.weights,
+        VERSION_TTL_S,
+        STATE_TTL_S,
+        POSITIONS_TTL_S,
+        WEIGHTS_TTL_S,
+    )
+
+
+def _unavailable(error: BaseException) -> MirrorUnavailable:
+    return MirrorUnavailable(f"Redis does not answer: {error}")

@@ -1,0 +1,24 @@
+"""The named statements of statements.sql, each with the reason it exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Final, LiteralString, cast
+
+_HEADING: Final = re.compile(r"^-- name: (\w+)\n((?:-- .*\n)+)", re.MULTILINE)
+
+
+def _load() -> Mapping[str, LiteralString]:
+    text = files("persistence").joinpath("statements.sql").read_text(encoding="utf-8")
+    headings = list(_HEADING.finditer(text))
+    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    # The file is part of the program, so its statements are as good as literals; values are always bound.
+    return {
+        heading[1]: cast(LiteralString, text[heading.end() : end].strip().removesuffix(";"))
+        for heading, end in zip(headings, ends, strict=True)
+    }
+
+
+SQL: Final = _load()

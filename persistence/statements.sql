@@ -1,0 +1,225 @@
+-- name: create_migrations
+-- Which migrations this database has seen; the first thing made in it.
+create table if not exists schema_migrations (
+    number integer primary key,
+    name text not null,
+    applied_at timestamptz not null default now()
+);
+
+-- name: lock_migrations
+-- Two services that start at once on one database migrate one after the other.
+select pg_advisory_xact_lock(7315209648);
+
+-- name: select_migrations
+-- What has been applied already.
+select number from schema_migrations;
+
+-- name: insert_migration
+-- Remembers a migration in the transaction that applied it.
+insert into schema_migrations (number, name) values (%(number)s, %(name)s);
+
+-- name: create_cluster
+-- The shard count is fixed by whoever comes first; later starts read it.
+insert into cluster (shard_count, link_secret) values (%(shard_count)s, %(link_secret)s) on conflict do nothing;
+
+-- name: create_shards
+-- One row a shard, so that a claim is an update and never an insert that could race.
+insert into shards (shard_id)
+select generate_series(0, shard_count - 1) from cluster
+on conflict do nothing;
+
+-- name: select_cluster
+-- What every process of the cluster has to agree on.
+select shard_count, link_secret from cluster;
+
+-- name: claim_shard
+-- A new incarnation takes the shard: whoever had the old epoch can append no more.
+update shards
+set epoch = epoch + 1, owner = %(owner)s, claimed_at = now()
+where shard_id = %(shard_id)s
+returning epoch, head_seq, head_hash, checkpoint_seq, announced_seq;
+
+-- name: reclaim_shard
+-- The same incarnation after a lost connection: a new epoch, so that whatever it sent before the loss either has
+-- committed by the time this returns, or never will.
+update shards
+set epoch = epoch + 1
+where shard_id = %(shard_id)s and owner = %(owner)s
+returning epoch, head_seq, head_hash;
+
+-- name: select_epoch
+-- An idle owner learns within a second that it was deposed.
+select epoch from shards where shard_id = %(shard_id)s;
+
+-- name: append_journal
+-- Fence and append in one round trip. No row is inserted unless this epoch owns the shard and the journal ends where
+-- this owner thinks it does.
+with fence as (
+    update shards
+    set head_seq = head_seq + %(count)s, head_hash = %(head_hash)s
+    where shard_id = %(shard_id)s and epoch = %(epoch)s and head_seq = %(head_seq)s
+    returning 1
+)
+insert into journal (
+    shard_id, epoch, seq, format, portfolio_id, version, kind, transaction_id, transaction_id_given, transaction_type,
+    instrument_id, quantity, price, value, fee, detail, idempotency_key, request_hash, effective_at, recorded_at,
+    row_hash
+)
+select %(shard_id)s, %(epoch)s, rows.*
+from unnest(
+    %(seq)s::bigint[], %(format)s::smallint[], %(portfolio_id)s::text[], %(version)s::bigint[], %(kind)s::text[],
+    %(transaction_id)s::uuid[], %(transaction_id_given)s::boolean[], %(transaction_type)s::text[],
+    %(instrument_id)s::text[], %(quantity)s::numeric[], %(price)s::numeric[], %(value)s::numeric[],
+    %(fee)s::numeric[], %(detail)s::jsonb[], %(idempotency_key)s::text[], %(request_hash)s::bytea[],
+    %(effective_at)s::timestamptz[], %(recorded_at)s::timestamptz[], %(row_hash)s::bytea[]
+) as rows
+where exists (select 1 from fence);
+
+-- name: select_journal_tail
+-- What a recovering shard replays on top of the checkpoint, in order.
+select
+    seq, epoch, format, portfolio_id, version, kind, transaction_id, transaction_id_given, transaction_type,
+    instrument_id, quantity, price, value, fee, detail, idempotency_key, request_hash, effective_at, recorded_at,
+    row_hash
+from journal
+where shard_id = %(shard_id)s and seq > %(after_seq)s
+order by seq;
+
+-- name: select_row_hash
+-- Where the hash chain stood at the checkpoint.
+select row_hash from journal where shard_id = %(shard_id)s and seq = %(seq)s;
+
+-- name: select_recent_keys
+-- The newest idempotency keys of a shard, so that most retries are known without asking.
+select portfolio_id, idempotency_key, request_hash
+from journal
+where shard_id = %(shard_id)s and seq > %(after_seq)s and request_hash is not null
+order by seq;
+
+-- name: find_keys
+-- Which of these keys were used in these portfolios, and for what.
+select journal.portfolio_id, journal.idempotency_key, journal.request_hash
+from unnest(%(portfolio_ids)s::text[], %(keys)s::text[]) as asked (portfolio_id, key)
+join journal on journal.portfolio_id = asked.portfolio_id and journal.idempotency_key = asked.key
+where journal.request_hash is not null;
+
+-- name: find_transaction_ids
+-- Which of these ids, given by callers, are taken.
+select transaction_id from journal where transaction_id_given and transaction_id = any(%(ids)s::uuid[]);
+
+-- name: select_unannounced
+-- Portfolios whose newest version may not have reached the event stream before a crash.
+select distinct portfolio_id from journal where shard_id = %(shard_id)s and seq > %(after_seq)s;
+
+-- name: select_history
+-- One portfolio's life up to a version, for states of the past.
+select
+    seq, epoch, format, portfolio_id, version, kind, transaction_id, transaction_id_given, transaction_type,
+    instrument_id, quantity, price, value, fee, detail, idempotency_key, request_hash, effective_at, recorded_at,
+    row_hash
+from journal
+where portfolio_id = %(portfolio_id)s
+  and version <= %(version)s
+  and (effective_at <= %(effective_at)s or kind = 'OPENED')
+order by version;
+
+-- name: select_transactions
+-- A page of a portfolio's transactions, newest first.
+select
+    transaction_id, version, instrument_id, transaction_type, quantity, price, value, fee, effective_at, recorded_at,
+    idempotency_key
+from journal
+where portfolio_id = %(portfolio_id)s and version < %(before_version)s and kind = 'BOOKED'
+order by version desc
+limit %(limit)s;
+
+-- name: select_portfolio_checkpoints
+-- The books of a shard as they were at the checkpoint, without their positions.
+select
+    portfolio_id, name, base_currency, allow_short, min_cash, status, version, cash, realized_pnl, income, fees, taxes,
+    net_deposits, transfers_at_cost, created_at, updated_at
+from portfolios
+where shard_id = %(shard_id)s;
+
+-- name: select_position_checkpoints
+-- The positions of those books.
+select
+    positions.portfolio_id, instrument_id, quantity, cost_basis, positions.realized_pnl, trade_mark_price,
+    trade_mark_time, last_updated
+from positions
+join portfolios on portfolios.portfolio_id = positions.portfolio_id
+where portfolios.shard_id = %(shard_id)s;
+
+-- name: upsert_portfolio_checkpoints
+-- Brings the books that changed up to the checkpoint.
+insert into portfolios (
+    shard_id, portfolio_id, name, base_currency, allow_short, min_cash, status, version, total_value, cash,
+    realized_pnl, income, fees, taxes, net_deposits, transfers_at_cost, created_at, updated_at
+)
+select %(shard_id)s, rows.*
+from unnest(
+    %(portfolio_id)s::text[], %(name)s::text[], %(base_currency)s::text[], %(allow_short)s::boolean[],
+    %(min_cash)s::numeric[], %(status)s::text[], %(version)s::bigint[], %(total_value)s::numeric[],
+    %(cash)s::numeric[], %(realized_pnl)s::numeric[], %(income)s::numeric[], %(fees)s::numeric[], %(taxes)s::numeric[],
+    %(net_deposits)s::numeric[], %(transfers_at_cost)s::numeric[], %(created_at)s::timestamptz[],
+    %(updated_at)s::timestamptz[]
+) as rows
+on conflict (portfolio_id) do update
+set status = excluded.status, version = excluded.version, total_value = excluded.total_value, cash = excluded.cash,
+    realized_pnl = excluded.realized_pnl, income = excluded.income, fees = excluded.fees, taxes = excluded.taxes,
+    net_deposits = excluded.net_deposits, transfers_at_cost = excluded.transfers_at_cost,
+    updated_at = excluded.updated_at;
+
+-- name: upsert_position_checkpoints
+-- Brings their positions up to the checkpoint; rows that did not change are not written again.
+insert into positions (
+    portfolio_id, instrument_id, position_type, quantity, cost_basis, realized_pnl, trade_mark_price, trade_mark_time,
+    mark_price, market_value, weight, unrealized_pnl, last_updated
+)
+select *
+from unnest(
+    %(portfolio_id)s::text[], %(instrument_id)s::text[], %(position_type)s::text[], %(quantity)s::numeric[],
+    %(cost_basis)s::numeric[], %(realized_pnl)s::numeric[], %(trade_mark_price)s::numeric[],
+    %(trade_mark_time)s::timestamptz[], %(mark_price)s::numeric[], %(market_value)s::numeric[], %(weight)s::numeric[],
+    %(unrealized_pnl)s::numeric[], %(last_updated)s::timestamptz[]
+)
+on conflict (portfolio_id, instrument_id) do update
+set position_type = excluded.position_type, quantity = excluded.quantity, cost_basis = excluded.cost_basis,
+    realized_pnl = excluded.realized_pnl, trade_mark_price = excluded.trade_mark_price,
+    trade_mark_time = excluded.trade_mark_time, mark_price = excluded.mark_price,
+    market_value = excluded.market_value, weight = excluded.weight, unrealized_pnl = excluded.unrealized_pnl,
+    last_updated = excluded.last_updated
+where (positions.quantity, positions.cost_basis, positions.realized_pnl, positions.trade_mark_price,
+       positions.trade_mark_time, positions.mark_price, positions.weight, positions.last_updated)
+    is distinct from (excluded.quantity, excluded.cost_basis, excluded.realized_pnl, excluded.trade_mark_price,
+       excluded.trade_mark_time, excluded.mark_price, excluded.weight, excluded.last_updated);
+
+-- name: delete_closed_positions
+-- A position at zero leaves the checkpoint too.
+delete from positions
+using unnest(%(portfolio_id)s::text[], %(instrument_id)s::text[]) as closed (portfolio_id, instrument_id)
+where positions.portfolio_id = closed.portfolio_id and positions.instrument_id = closed.instrument_id;
+
+-- name: finish_checkpoint
+-- Last in the checkpoint's transaction, so that the shard's row is locked for the commit alone; a deposed owner's
+-- checkpoint is rolled back.
+update shards
+set checkpoint_seq = %(checkpoint_seq)s, announced_seq = %(announced_seq)s
+where shard_id = %(shard_id)s and epoch = %(epoch)s;
+
+-- name: upsert_marks
+-- The newest as_of of an instrument wins; rows come sorted, so that two requests cannot deadlock.
+insert into marks (instrument_id, price, as_of)
+select * from unnest(%(instrument_id)s::text[], %(price)s::numeric[], %(as_of)s::timestamptz[])
+on conflict (instrument_id) do update
+set price = excluded.price, as_of = excluded.as_of, recorded_at = clock_timestamp()
+where excluded.as_of > marks.as_of
+returning instrument_id;
+
+-- name: select_marks
+-- Marks recorded since a moment; all of them for a recovering shard.
+select instrument_id, price, as_of, recorded_at from marks where recorded_at >= %(since)s order by recorded_at;
+
+-- name: ping
+-- Whether Postgres answers.
+select 1;

@@ -1,0 +1,172 @@
+"""What the shard needs of the world, as narrow protocols, and the values that pass through them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from portfolio.book import Book, Mark
+from portfolio.entries import Entry
+from portfolio.errors import PortfolioError
+from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId
+from portfolio.valuation import Valuation
+
+RequestKey = tuple[PortfolioId, IdempotencyKey]
+
+
+class DuplicateKeys(PortfolioError):
+    """The append holds an idempotency key or a caller's transaction id that the journal has. Nothing was appended."""
+
+    code = "duplicate-keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a shard's journal ends: the last row's number (0: none) and hash."""
+
+    seq: int
+    row_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an incarnation learns when it takes a shard. Rows up to `announced_seq` have reached the event stream."""
+
+    epoch: int
+    head: Head
+    checkpoint_seq: int
+    announced_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """An entry to append. All rows of a command bear its key; the first alone has the request's hash."""
+
+    entry: Entry
+    idempotency_key: IdempotencyKey | None = None
+    request_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """An entry as the journal holds it."""
+
+    seq: int
+    epoch: int
+    entry: Entry
+    idempotency_key: IdempotencyKey | None
+    request_hash: bytes | None
+    row_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ValuedBook:
+    """A book with its figures, as the checkpoint stores them."""
+
+    book: Book
+    valuation: Valuation
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The books that changed up to `seq`, and the positions that left them since the checkpoint before.
+
+    `books` is read once, a few at a time, so that no more are valued at once than are written.
+    """
+
+    seq: int
+    announced_seq: int
+    books: Iterable[ValuedBook]
+    closed: Sequence[tuple[PortfolioId, InstrumentId]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMark:
+    """A market mark, and when the database took it."""
+
+    instrument_id: InstrumentId
+    mark: Mark
+    recorded_at: datetime
+
+
+class Journal(Protocol):
+    """The write-ahead log of one shard, as its owner uses it."""
+
+    async def claim(self) -> Claim:
+        """Take the shard; whoever owned it can append no more."""
+
+    async def append(self, rows: Sequence[PendingRow]) -> None:
+        """Commit `rows` after the head. When it returns they are durable; when it raises, none of them is.
+
+        A lost connection is settled inside: it returns or raises only once the outcome is known.
+        Raises DuplicateKeys, ShardUnavailable (may be tried again) or Deposed.
+        """
+
+    async def check_ownership(self) -> None:
+        """Raises Deposed if another incarnation has taken the shard."""
+
+    def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
+        """Rows after `after_seq`, in order, checked for gaps and against the hash chain. Raises Corrupt."""
+
+    async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
+        """Request hashes of the keys used after `after_seq`."""
+
+    async def find_keys(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, bytes]:
+        """Request hashes of those keys that were used."""
+
+    async def find_transaction_ids(self, ids: Iterable[UUID]) -> frozenset[UUID]:
+        """Those ids that callers gave to transactions already booked."""
+
+    async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
+        """Portfolios with rows after `after_seq`."""
+
+
+class CheckpointStore(Protocol):
+    """The books of one shard as of some row of its journal."""
+
+    async def load(self) -> Mapping[PortfolioId, Book]:
+        """Every book, at the claim's checkpoint_seq."""
+
+    async def save(self, checkpoint: Checkpoint, epoch: int) -> None:
+        """Store a checkpoint, whole or not at all. Raises Deposed if `epoch` no longer owns the shard."""
+
+
+class MarkStore(Protocol):
+    """The newest market mark of every instrument."""
+
+    async def record(self, marks: Mapping[InstrumentId, Mark]) -> frozenset[InstrumentId]:
+        """Make marks durable; gives the instruments whose mark was newer than the one known."""
+
+    async def since(self, moment: datetime) -> Sequence[RecordedMark]:
+        """Marks recorded at `moment` or later, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What the mirror holds of one portfolio: the same JSON as REST answers, with its place in time."""
+
+    portfolio_id: PortfolioId
+    version: int
+    revaluation: int
+    state: bytes
+    positions: bytes
+    weights: bytes
+
+
+class Mirror(Protocol):
+    """The copy for readers that need no guarantees, and the stream of events."""
+
+    async def show(self, pictures: Sequence[Picture]) -> None:
+        """Replace what is older than each picture. Raises MirrorUnavailable."""
+
+    async def announce(self, events: Sequence[bytes]) -> None:
+        """Append events to the stream, in order. Raises MirrorUnavailable."""
+
+
+class MirrorUnavailable(PortfolioError):
+    """Redis did not answer; nothing waits for it, and what was to be shown is tried again."""
+
+    code = "mirror-unavailable"

@@ -1,0 +1,114 @@
+"""The Ray Serve application: the routes, what they stand on, and the builder that Serve's config names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+
+import ray
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from ray import serve
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from actors.directory import Directory
+from actors.gateway import Gateway
+from actors.protocol import Endpoint
+from persistence import postgres
+from persistence.history import PostgresHistory
+from persistence.migrate import read_cluster
+from portfolio.errors import ShardUnavailable
+from portfolio.ids import ShardId
+from serve_app import batches, health, openapi, portfolios, problems
+from serve_app.backend import Backend
+
+NAMESPACE: Final = "portfolio"
+REQUESTS_MAX: Final = 2_000
+"""Requests under way in one replica; beyond it Serve itself answers 503."""
+_LOCATE_TIMEOUT_S: Final = 3.0
+_POOL_SIZE: Final = 4
+
+
+class Environment(BaseSettings):
+    """What a replica takes from its environment where Serve's config says nothing."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTFOLIO_")
+
+    postgres_dsn: str = ""
+
+
+class Arguments(BaseModel):
+    """Arguments of the application in Serve's config."""
+
+    postgres_dsn: str | None = None
+
+
+def actor_name(shard_id: int) -> str:
+    """The name of a shard's actor."""
+    return f"shard-{shard_id}"
+
+
+async def locate(shard_id: ShardId) -> Endpoint:
+    """Where a shard's actor says that it listens. Raises ShardUnavailable."""
+    try:
+        async with asyncio.timeout(_LOCATE_TIMEOUT_S):
+            # Looking up a name is a blocking call to the head node.
+            handle: ActorHandle[Any] = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
+            endpoint: Endpoint = await handle.endpoint.remote()
+            return endpoint
+    except (RayError, ValueError, TimeoutError) as error:
+        raise ShardUnavailable(f"shard {shard_id} is not running", shard=shard_id) from error
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[Backend]:
+    """The backend of one replica: links to the shards of this Ray cluster, and reads of the journal."""
+    cluster = await asyncio.to_thread(read_cluster, dsn)
+    directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
+    async with postgres.pool(dsn, _POOL_SIZE) as connections:
+        yield Backend(Gateway(directory, cluster.shard_count), PostgresHistory(connections))
+    directory.close()
+
+
+def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> FastAPI:
+    """The ASGI application; `connect` makes its backend when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with connect() as backend:
+            app.state.backend = backend
+            yield
+
+    app = FastAPI(
+        title="Portfolio State Service",
+        description=openapi.DESCRIPTION,
+        version=openapi.CONTRACT_VERSION,
+        lifespan=lifespan,
+    )
+    for part in (portfolios, batches, health):
+        app.include_router(part.router)
+    problems.install(app)
+    openapi.install(app)
+    return app
+
+
+def build(arguments: Arguments) -> serve.Application:
+    """The application as `ray_config.yaml` and `portfolio-state up` deploy it."""
+    dsn = arguments.postgres_dsn or Environment().postgres_dsn
+    if not dsn:
+        raise ValueError("no Postgres: set postgres_dsn in the application's args, or PORTFOLIO_POSTGRES_DSN")
+    ingress = serve.ingress(lambda: create_app(lambda: connected(dsn)))
+    # An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms.
+    deployment = serve.deployment(
+        name="api", max_ongoing_requests=REQUESTS_MAX, logging_config={"enable_access_log": False}
+    )
+    application: serve.Application = deployment(ingress(_Api)).bind()
+    return application
+
+
+class _Api:
+    """The ingress deployment; everything is in the ASGI application."""

@@ -1,0 +1,40 @@
+"""Conditional requests and idempotency keys, as the headers say them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from portfolio import ids
+from portfolio.errors import InvalidRequest
+from portfolio.ids import IdempotencyKey
+
+_EXPECTED: Final = re.compile(r'"(\d{1,18})(?:\.\d{1,40})?"')
+_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+
+
+def key_of(header: str | None) -> IdempotencyKey | None:
+    """The Idempotency-Key of a request. Raises InvalidRequest."""
+    return None if header is None else ids.idempotency_key(header)
+
+
+def expected_version(if_match: str | None) -> int | None:
+    """The version that If-Match asks for; None where any will do. Raises InvalidRequest.
+
+    `"7"` and `"7.1750000000000000"`, an ETag as it was given, both ask for version 7.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = _EXPECTED.fullmatch(if_match.strip())
+    if found is None:
+        raise InvalidRequest(f'If-Match is {if_match[:80]!r}, expected one ETag such as "7"', field="If-Match")
+    return int(found[1])
+
+
+def known_tags(if_none_match: str | None) -> tuple[str, ...]:
+    """The entity tags that a caller has, quotes included; ("*",) for any."""
+    if if_none_match is None:
+        return ()
+    if if_none_match.strip() == "*":
+        return ("*",)
+    return tuple(_TAG.findall(if_none_match))

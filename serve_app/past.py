@@ -1,0 +1,45 @@
+"""States of the past, rebuilt from the journal and valued at the last trade prices of their moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from actors.documents import Encoded, encode
+from persistence.history import VERSION_MAX, PostgresHistory
+from portfolio.decide import NO_MARKS
+from portfolio.entries import Entry, Opened
+from portfolio.errors import InvalidRequest, PortfolioNotFound
+from portfolio.ids import PortfolioId
+from portfolio.ledger import replay
+
+
+async def past_state(
+    history: PostgresHistory, portfolio_id: PortfolioId, *, version: int | None, as_of: datetime | None
+) -> Encoded:
+    """The state after `version`, or of what had taken effect at `as_of`.
+
+    Raises PortfolioNotFound, also for a moment before the portfolio's first; InvalidRequest for a version not reached.
+    """
+    entries = await history.entries(portfolio_id, version=version or VERSION_MAX, effective_at=as_of)
+    if not entries or (as_of is not None and _began_after(entries, as_of)):
+        raise PortfolioNotFound(f"there is no portfolio {portfolio_id}{_then(as_of)}", portfolio_id=portfolio_id)
+    if version is not None and entries[-1].version != version:
+        raise InvalidRequest(
+            f"as_of_version is {version}, the portfolio is at version {entries[-1].version}", field="as_of_version"
+        )
+    # A long life takes a while to replay; other requests of this replica go on meanwhile.
+    return await asyncio.to_thread(_encoded, entries)
+
+
+def _encoded(entries: Sequence[Entry]) -> Encoded:
+    return encode(replay(None, entries), NO_MARKS)
+
+
+def _began_after(entries: Sequence[Entry], as_of: datetime) -> bool:
+    return isinstance(entries[-1], Opened) and entries[-1].effective_at > as_of
+
+
+def _then(as_of: datetime | None) -> str:
+    return f" at {as_of.isoformat()}" if as_of is not None else ""
