@@ -20,9 +20,7 @@ _LOCATE_PAUSE_S: Final = 0.2
 class Directory:
     """Calls shards over links. `locate` asks a shard's actor handle where it listens."""
 
-    def __init__(
-        self, locate: Callable[[ShardId], Awaitable[Endpoint]], *, node_id: str, link_secret: bytes
-    ) -> None:
+    def __init__(self, locate: Callable[[ShardId], Awaitable[Endpoint]], *, node_id: str, link_secret: bytes) -> None:
         self._locate = locate
         self._node_id = node_id
         self._secret = link_secret

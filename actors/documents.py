@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from pydantic import WithJsonSchema
@@ -146,7 +146,7 @@ def encode(book: Book, marks: Mapping[InstrumentId, Mark]) -> Encoded:
     state = state_document(book, valuation)
     positions, weights = to_json(state.positions), to_json(state.weights)
     # Both stand in the state too: what is encoded once is put there as it is.
-    whole = replace(state, positions=msgspec.Raw(positions), weights=msgspec.Raw(weights))
+    whole = replace(state, positions=_as_it_is(positions), weights=_as_it_is(weights))
     return Encoded(
         version=book.version,
         revaluation=valuation.revaluation,
@@ -154,6 +154,11 @@ def encode(book: Book, marks: Mapping[InstrumentId, Mark]) -> Encoded:
         positions=positions,
         weights=weights,
     )
+
+
+def _as_it_is(encoded: bytes) -> Any:
+    """Encoded JSON, in the place of what it was made of."""
+    return msgspec.Raw(encoded)
 
 
 def to_json(document: object) -> bytes:

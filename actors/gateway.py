@@ -158,5 +158,3 @@ class Gateway:
         except PortfolioError as error:
             return ShardUnavailable(f"shard {shard_id}: {error.detail}", shard=shard_id)
         return _STATUSES.decode(answer.body or b"")
-
-

@@ -128,4 +128,6 @@ class LinkClient(asyncio.Protocol):
 
 def lost(method: Method, what: str) -> PortfolioError:
     """The error of a call whose answer will not come: a write may have been booked, a read cannot matter."""
-    return OutcomeUnknown(f"{what}; only a retry with the same key tells") if method in WRITES else ShardUnavailable(what)
+    return (
+        OutcomeUnknown(f"{what}; only a retry with the same key tells") if method in WRITES else ShardUnavailable(what)
+    )

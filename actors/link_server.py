@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import uuid
 from pathlib import Path
 from typing import Final, cast
@@ -57,7 +56,7 @@ class LinkServer:
         """Begin to listen."""
         loop = asyncio.get_running_loop()
         self._socket_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.stat(self._socket_path.parent).st_mode & 0o077:
+        if self._socket_path.parent.stat().st_mode & 0o077:
             raise PermissionError(f"{self._socket_path.parent} must be closed to others (mode 0700)")
         unix = await loop.create_unix_server(lambda: _Link(self._service, None), str(self._socket_path))
         tcp = await loop.create_server(lambda: _Link(self._service, self._secret), self._host, 0)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from actors.books import Books
@@ -128,9 +129,7 @@ class Shard:
 
     def _assemble(self, claim: Claim, recovered: Recovered) -> _Serving:
         books = Books(recovered.books, recovered.marks)
-        publisher = Publisher(
-            books=books, mirror=self._mirror, limits=self._limits, announced_seq=claim.announced_seq
-        )
+        publisher = Publisher(books=books, mirror=self._mirror, limits=self._limits, announced_seq=claim.announced_seq)
         checkpointer = Checkpointer(
             books=books,
             store=self._checkpoints,
@@ -273,7 +272,7 @@ def _earlier(moment: datetime, by: timedelta) -> datetime:
 def _memory_mb() -> float:
     """Resident memory of this process, in units of 1,000,000 bytes; 0 where the system does not tell."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * 4096 / 1e6
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
         return 0.0
+    return pages * 4096 / 1e6

@@ -96,7 +96,7 @@ class ShardActor:
         except Corrupt as error:
             # Starting again would read the same rows: stay, answer nothing, and let readiness say why.
             _log.critical("stopped until an operator has looked: %s", error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the journal knows better than this process.
             _log.exception("stopping, to be restarted and recover from the journal")
             os._exit(1)
 

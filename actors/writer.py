@@ -352,4 +352,3 @@ def _fail(waiting: _Waiting, error: PortfolioError) -> None:
         waiting.answer.set_exception(error)
         # Whoever asked may be gone; an exception that nobody fetches must not be reported as forgotten.
         waiting.answer.exception()
-

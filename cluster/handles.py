@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.link_client import lost
@@ -22,8 +21,8 @@ CALL_TIMEOUT_S: Final = 20.0
 class HandleCaller:
     """Calls shards by actor handles, which are looked up once. Implements gateway.ShardCaller."""
 
-    def __init__(self, handles: Mapping[ShardId, ActorHandle[Any]] | None = None) -> None:
-        self._handles: dict[ShardId, ActorHandle[Any]] = dict(handles or {})
+    def __init__(self, handles: Mapping[ShardId, Any] | None = None) -> None:
+        self._handles: dict[ShardId, Any] = dict(handles or {})
 
     async def call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
         """The answer of the shard's owner, errors raised. Raises ShardUnavailable, or OutcomeUnknown for a write."""
@@ -37,9 +36,9 @@ class HandleCaller:
             raise lost(method, f"shard {shard_id} did not answer: {type(error).__name__}") from error
         return unpack_answer(packed).raised()
 
-    async def _find(self, shard_id: ShardId) -> ActorHandle[Any]:
+    async def _find(self, shard_id: ShardId) -> Any:
         try:
-            handle: ActorHandle[Any] = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
+            handle: Any = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
         except (RayError, ValueError) as error:
             raise ShardUnavailable(f"shard {shard_id} is not running", shard=shard_id) from error
         self._handles[shard_id] = handle

@@ -42,11 +42,12 @@ _STYLES: Final = (
     Style(share=1, mandates=("Margin Equity",), allow_short=False, min_cash=Decimal(-250_000)),
 )
 _STYLE_OF_20: Final = tuple(style for style in _STYLES for _ in range(style.share))
-_FAMILIES: Final = tuple(
-    "Alder Ashby Beaumont Birch Calder Carver Dalton Delacroix Eastwood Ellery Fairbanks Fenwick Garrick Granger Hale "
-    "Hawthorne Ingram Ives Jarvis Keller Kingsley Larkin Lindqvist Marlowe Mercer Nakamura Norwood Okafor Osborne Pemberton "
-    "Quincy Ramsey Rosales Sinclair Sterling Thackeray Underhill Vasquez Whitlock Yardley".split()
-)
+_NAMES: Final = """
+Alder Ashby Beaumont Birch Calder Carver Dalton Delacroix Eastwood Ellery Fairbanks Fenwick Garrick Granger Hale Hawthorne
+Ingram Ives Jarvis Keller Kingsley Larkin Lindqvist Marlowe Mercer Nakamura Norwood Okafor Osborne Pemberton Quincy Ramsey
+Rosales Sinclair Sterling Thackeray Underhill Vasquez Whitlock Yardley
+"""
+_FAMILIES: Final = tuple(_NAMES.split())
 _KINDS: Final = ("Family Trust", "Pension Fund", "Foundation", "Endowment", "Retirement Account")
 
 

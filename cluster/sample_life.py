@@ -35,12 +35,14 @@ class Life:
         # Three of four portfolios hold all the stocks, the others between half of them and all but one.
         stocks = prices.instruments
         held = len(stocks) if chance.between(1, 4) > 1 else chance.between(len(stocks) // 2, len(stocks) - 1)
-        self._trader = Trader(prices, chance, chance.some_of(stocks, held), is_fractional=is_fractional)
+        universe = chance.some_of(stocks, held)
+        self._trader = Trader(prices, chance, universe, is_fractional=is_fractional, is_short=opening.allow_short)
 
     def live(self, last_status: Status) -> None:
         """Fill `commands`, the last of which leads to `last_status`."""
         last_day = len(self._prices.days) - 1
-        at_the_end = {Status.LIQUIDATING: UPDATE_SIZE_MAX, Status.CLOSED: len(self._trader.universe) + 1}
+        held = len(self._trader.universe)
+        at_the_end = {Status.LIQUIDATING: held // 2, Status.CLOSED: held + 1}
         reserved = at_the_end.get(last_status, 0)
         self._left -= reserved
         self._build()
@@ -64,9 +66,9 @@ class Life:
     def _trade(self, last_day: int) -> None:
         """Spend what is left of the transactions, but for the splits at random, until `last_day`."""
         splits = [split for split in SPLITS if split.instrument_id in self._trader.universe]
-        split_days = {self._prices.days.index(split.day): split for split in splits}
+        split_days = {self._prices.days.index(split.day): split for split in splits if split.day in self._prices.days}
         free_days = [day for day in range(_FIRST_MONTH, last_day + 1) if day not in split_days]
-        days = sorted([*split_days, *self._chance.some_of(free_days, (self._left - len(splits)) // 4)])
+        days = sorted([*split_days, *self._chance.some_of(free_days, (self._left - len(split_days)) // 4)])
         for number, day in enumerate(days):
             size = self._size_of_day(len(days) - number)
             transactions: list[Transaction] = []

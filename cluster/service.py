@@ -146,7 +146,7 @@ class Service:
             serve.run(build(Arguments(postgres_dsn=self._postgres_dsn)), name=APPLICATION, route_prefix="/")
             yield
         finally:
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 def interrupt_on_term() -> None:

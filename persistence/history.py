@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -18,6 +18,7 @@ from portfolio.entries import Entry
 from portfolio.ids import PortfolioId
 
 VERSION_MAX: Final = 2**63 - 1
+_FOR_EVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class PostgresHistory:
         parameters = {
             "portfolio_id": portfolio_id,
             "version": version,
-            "effective_at": effective_at or datetime.max,
+            "effective_at": effective_at or _FOR_EVER,
         }
         with unavailable_on_error("reading the journal"):
             async with self._connections.connection() as connection:

@@ -131,12 +131,13 @@ class PostgresJournal:
                     cursor = await connection.execute(
                         SQL["reclaim_shard"], {"shard_id": self._shard_id, "owner": self._owner}
                     )
-                    row = await cursor.fetchone()
-                break
+                    return self._reclaimed(await cursor.fetchone())
             except (psycopg.Error, OSError, TimeoutError) as error:
                 _log.warning("shard %s: Postgres is not back yet: %s", self._shard_id, first_line(error))
                 await asyncio.sleep(_RECONNECT_PAUSE_S[min(attempt, len(_RECONNECT_PAUSE_S) - 1)])
                 attempt += 1
+
+    def _reclaimed(self, row: tuple[Any, ...] | None) -> Head:
         if row is None:
             raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it")
         self.epoch, seq, row_hash = row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 import psycopg
 
@@ -33,7 +33,7 @@ def migrations() -> tuple[Migration, ...]:
     """Every step, in order. The number before the underscore in a file's name is its place."""
     found = (entry for entry in files("persistence").joinpath("migrations").iterdir() if entry.name.endswith(".sql"))
     return tuple(
-        Migration(int(entry.name.partition("_")[0]), entry.name, cast(LiteralString, entry.read_text("utf-8")))
+        Migration(int(entry.name.partition("_")[0]), entry.name, entry.read_text("utf-8"))
         for entry in sorted(found, key=lambda entry: entry.name)
     )
 

@@ -13,7 +13,7 @@ from portfolio.errors import ShardUnavailable
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-_OPTIONS: Final = {
+_OPTIONS: Final[dict[str, Any]] = {
     "application_name": "portfolio-state",
     "connect_timeout": 5,
     # A server that vanished without a word is noticed within ten seconds, not after TCP's two hours.

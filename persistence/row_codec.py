@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, assert_never
-from uuid import UUID
 
 from persistence.array_literal import plain_array, text_array
 from portfolio import money
@@ -87,6 +86,7 @@ _NAMES: Final = (
 
 
 def _line(seq: int, entry: Entry, key: IdempotencyKey | None, request_hash: bytes | None) -> tuple[Column, ...]:
+    middle: tuple[Column, ...] = _NO_TRANSACTION
     match entry:
         case Booked():
             kind, detail = "BOOKED", _booked_detail(entry)
@@ -101,9 +101,9 @@ def _line(seq: int, entry: Entry, key: IdempotencyKey | None, request_hash: byte
                 str(entry.fee),
             )
         case Opened():
-            kind, middle, detail = "OPENED", _NO_TRANSACTION, _opened_detail(entry)
+            kind, detail = "OPENED", _opened_detail(entry)
         case StatusChanged():
-            kind, middle, detail = "STATUS", _NO_TRANSACTION, json.dumps({"status": entry.status.value})
+            kind, detail = "STATUS", json.dumps({"status": entry.status.value})
         case _:
             assert_never(entry)
     return (
@@ -122,7 +122,7 @@ def _line(seq: int, entry: Entry, key: IdempotencyKey | None, request_hash: byte
 
 
 _FORMAT_TEXT: Final = str(FORMAT)
-_NO_TRANSACTION: Final = (None, "f", None, None, None, None, None, None)
+_NO_TRANSACTION: Final[tuple[Column, ...]] = (None, "f", None, None, None, None, None, None)
 
 
 def _hex(value: bytes) -> str:
@@ -130,9 +130,11 @@ def _hex(value: bytes) -> str:
 
 
 def _booked_detail(entry: Booked) -> str | None:
-    if entry.ratio is None:
+    if entry.ratio is None and entry.mark is None:
         return None
-    return json.dumps({"ratio": str(entry.ratio), "mark": str(entry.mark)})
+    return json.dumps(
+        {"ratio": entry.ratio and str(entry.ratio), "mark": None if entry.mark is None else str(entry.mark)}
+    )
 
 
 def _opened_detail(entry: Opened) -> str:
@@ -166,7 +168,8 @@ def _entry(rest: Sequence[Any]) -> tuple[Entry, IdempotencyKey | None, bytes | N
     header = _Header(PortfolioId(portfolio_id), version, effective_at, recorded_at)
     entry: Entry
     if kind == "BOOKED":
-        ratio, mark = (Ratio.parse(detail["ratio"]), Decimal(detail["mark"])) if detail else (None, None)
+        terms = detail or {}
+        ratio, mark = terms.get("ratio"), terms.get("mark")
         entry = Booked(
             portfolio_id=header.portfolio_id,
             version=version,
@@ -180,8 +183,8 @@ def _entry(rest: Sequence[Any]) -> tuple[Entry, IdempotencyKey | None, bytes | N
             price=price,
             value=value,
             fee=fee,
-            ratio=ratio,
-            mark=mark,
+            ratio=None if ratio is None else Ratio.parse(ratio),
+            mark=None if mark is None else Decimal(mark),
         )
     elif kind == "OPENED":
         entry = _opened(header, detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Final, LiteralString, cast
+from typing import Final, LiteralString
 
 _HEADING: Final = re.compile(r"^-- name: (\w+)\n((?:-- .*\n)+)", re.MULTILINE)
 
@@ -16,7 +16,7 @@ def _load() -> Mapping[str, LiteralString]:
     ends = [heading.start() for heading in headings[1:]] + [len(text)]
     # The file is part of the program, so its statements are as good as literals; values are always bound.
     return {
-        heading[1]: cast(LiteralString, text[heading.end() : end].strip().removesuffix(";"))
+        heading[1]: text[heading.end() : end].strip().removesuffix(";")
         for heading, end in zip(headings, ends, strict=True)
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Final
 
@@ -17,13 +17,16 @@ from portfolio.transactions import Transaction
 _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 
 
+USD: Final = Currency("USD")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPortfolio:
     """Open a portfolio; a `cash_balance` above 0 is booked as its first deposit."""
 
     portfolio_id: PortfolioId
     portfolio_name: str
-    base_currency: Currency = Currency("USD")
+    base_currency: Currency = USD
     cash_balance: Decimal = money.ZERO_2
     allow_short: bool = True
     min_cash: Decimal | None = None
@@ -75,10 +78,16 @@ def _content(command: Command) -> tuple[object, ...]:
                 None if command.min_cash is None else _plain(command.min_cash),
             )
         case UpdatePortfolio():
-            effective_at = command.effective_at.isoformat() if command.effective_at is not None else None
+            effective_at = _instant(command.effective_at)
             return ("update", command.portfolio_id, effective_at, *map(_transaction_content, command.transactions))
         case ChangeStatus():
             return ("status", command.portfolio_id, command.status.value)
+
+
+def _instant(moment: datetime | None) -> str:
+    if moment is None or moment.tzinfo is None:
+        return str(moment)
+    return moment.astimezone(UTC).isoformat()
 
 
 def _transaction_content(transaction: Transaction) -> tuple[object, ...]:

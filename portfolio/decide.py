@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -25,9 +25,11 @@ from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.ledger import Ledger
 from portfolio.position import split_price, split_quantity
 from portfolio.status import NEXT, Status
-from portfolio.transactions import CASH_ENTRIES, TRADES, Transaction, TransactionType, checked
+from portfolio.transactions import CASH_ENTRIES, TRADES, Ratio, Transaction, TransactionType, checked
 
 TRANSACTIONS_MAX: Final = 1_000
+EFFECTIVE_SINCE: Final = datetime(1900, 1, 1, tzinfo=UTC)
+EFFECTIVE_AHEAD_MAX: Final = timedelta(days=1)
 NO_MARKS: Final[Mapping[InstrumentId, Mark]] = {}
 
 
@@ -102,7 +104,14 @@ def _open(book: Book | None, command: OpenPortfolio, now: datetime) -> Decision:
         quantity=cash,
         price=Decimal(1),
     )
-    booked = _booked(ledger, opened.portfolio_id, checked(deposit, opened.base_currency), now, now, NO_MARKS)
+    booked = _booked(
+        ledger,
+        checked(deposit, opened.base_currency),
+        portfolio_id=opened.portfolio_id,
+        effective_at=now,
+        now=now,
+        marks=NO_MARKS,
+    )
     ledger.enter(booked)
     return Decision(ledger.book(), (opened, booked))
 
@@ -132,7 +141,7 @@ def _update(
             f"{len(command.transactions)} transactions, expected 1 to {TRANSACTIONS_MAX:,}", field="updates"
         )
     ledger = Ledger(book)
-    effective_at = command.effective_at or now
+    effective_at = _effective_at(command.effective_at, now)
     entries: list[Entry] = []
     for index, asked in enumerate(command.transactions):
         try:
@@ -140,21 +149,43 @@ def _update(
             held = ledger.held(transaction.instrument_id)
             rules.check_status(ledger.status, transaction, held)
             rules.check_holding(book.allow_short, transaction, held)
-            booked = _booked(ledger, book.portfolio_id, transaction, effective_at, now, marks)
+            booked = _booked(
+                ledger,
+                transaction,
+                portfolio_id=book.portfolio_id,
+                effective_at=effective_at,
+                now=now,
+                marks=marks,
+            )
             ledger.enter(booked)
             _check_limits(ledger, booked.instrument_id)
         except PortfolioError as error:
-            raise error.at(index)
+            raise error.at(index) from None
         entries.append(booked)
         yield
     _check_min_cash(book, ledger.cash)
     return Decision(ledger.book(), tuple(entries))
 
 
+def _effective_at(asked: datetime | None, now: datetime) -> datetime:
+    if asked is None:
+        return now
+    if asked.tzinfo is None:
+        raise InvalidRequest(f"timestamp is {asked}, expected one with a time zone", field="timestamp")
+    # A time far ahead would hold a position's mark for as long.
+    if not EFFECTIVE_SINCE <= asked <= now + EFFECTIVE_AHEAD_MAX:
+        raise InvalidRequest(
+            f"timestamp is {asked.isoformat()}, expected one from {EFFECTIVE_SINCE:%Y} to a day from now",
+            field="timestamp",
+        )
+    return asked.astimezone(UTC)
+
+
 def _booked(
     ledger: Ledger,
-    portfolio_id: PortfolioId,
     transaction: Transaction,
+    *,
+    portfolio_id: PortfolioId,
     effective_at: datetime,
     now: datetime,
     marks: Mapping[InstrumentId, Mark],
@@ -174,7 +205,7 @@ def _booked(
         value=_value(ledger, transaction),
         fee=transaction.fee,
         ratio=transaction.ratio,
-        mark=_split_mark(ledger, transaction, effective_at, marks),
+        mark=_mark(ledger, transaction, effective_at, marks),
     )
 
 
@@ -208,22 +239,32 @@ def _split_value(transaction: Transaction, held: Decimal) -> Decimal:
     return money.round2(money.multiply(-fraction, transaction.price))
 
 
-def _split_mark(
+def _mark(
     ledger: Ledger, transaction: Transaction, effective_at: datetime, marks: Mapping[InstrumentId, Mark]
 ) -> Decimal | None:
-    """The mark per unit after a split. A mark from after the split took effect is of the new units already."""
-    traded = ledger.trade_mark(transaction.instrument_id)
-    if transaction.ratio is None or traded is None:
+    """The mark per unit that the journal has to keep, because it depends on the market: of splits and transfers."""
+    market = marks.get(transaction.instrument_id)
+    if market is not None and market.time > effective_at:
+        market = None
+    if transaction.ratio is not None:
+        return _split_mark(ledger.trade_mark(transaction.instrument_id), transaction.ratio, effective_at, market)
+    # What is transferred in has a cost, which says nothing of its price today where the market does.
+    is_opening = transaction.transaction_type is TransactionType.TRANSFER_IN and not ledger.held(
+        transaction.instrument_id
+    )
+    return market.price if is_opening and market is not None else None
+
+
+def _split_mark(traded: Mark | None, ratio: Ratio, effective_at: datetime, market: Mark | None) -> Decimal | None:
+    """The mark after a split. A mark from after the split took effect is of the new units already."""
+    if traded is None:
         return None
     if traded.time > effective_at:
         return traded.price
-    market = marks.get(transaction.instrument_id)
-    newest = market if market is not None and traded.time < market.time <= effective_at else traded
-    mark = split_price(newest.price, transaction.ratio)
+    newest = market if market is not None and market.time > traded.time else traded
+    mark = split_price(newest.price, ratio)
     if mark >= money.QUANTITY_LIMIT:
-        raise InvalidRequest(
-            f"the mark would be {mark:.6e} after a split {transaction.ratio}", field="ratio", limit="1e12"
-        )
+        raise InvalidRequest(f"the mark would be {mark:.6e} after a split {ratio}", field="ratio", limit="1e12")
     return mark
 
 

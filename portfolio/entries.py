@@ -35,7 +35,7 @@ class Booked:
     """A transaction was booked.
 
     `value` is what it was worth, signed: quantity times price of a trade, the cash of a cash entry or dividend, the
-    cash in lieu of a split, the cost moved by a transfer. `mark` is the mark per unit after a split, which depends on
+    cash in lieu of a split, the cost moved by a transfer. `mark` is the mark per unit after a split or a transfer in, where it depends on
     the market at that moment and so is kept. `transaction_id_given` tells the caller's ids, which are unique, from ours.
     """
 

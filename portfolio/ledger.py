@@ -104,10 +104,6 @@ class Ledger:
             totals += [touched.cost_basis, touched.realized_pnl]
         return max(abs(total) for total in totals)
 
-    def is_flat(self) -> bool:
-        """Whether no position is open."""
-        return not any(self.held(instrument_id) for instrument_id in (*self._positions, *self._touched))
-
     def enter(self, entry: Entry) -> None:
         """Book one entry. Raises Corrupt if it is an opening of an open book, or none where one is needed."""
         if isinstance(entry, Opened) is not (self._opening is None):
@@ -176,7 +172,7 @@ class Ledger:
             touched = (
                 OpenPosition.of(known)
                 if known is not None
-                else OpenPosition(entry.instrument_id, Mark(entry.price, entry.effective_at), entry.recorded_at)
+                else OpenPosition(entry.instrument_id, _first_mark(entry), entry.recorded_at)
             )
             self._touched[entry.instrument_id] = touched
         touched.last_updated = entry.recorded_at
@@ -211,3 +207,7 @@ class Ledger:
             created_at=opening.created_at if isinstance(opening, Book) else opening.recorded_at,
             last_updated=self.last_updated,
         )
+
+
+def _first_mark(entry: Booked) -> Mark:
+    return Mark(entry.price if entry.mark is None else entry.mark, entry.effective_at)

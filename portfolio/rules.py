@@ -34,28 +34,30 @@ def check_status(status: Status, transaction: Transaction, held: Decimal) -> Non
 
 
 def check_holding(allow_short: bool, transaction: Transaction, held: Decimal) -> None:
-    """Raises InsufficientPosition or ShortNotAllowed where `held` (signed) does not allow the transaction."""
+    """Raises ShortNotAllowed or InsufficientPosition where `held` (signed) does not allow the transaction."""
+    kind = transaction.transaction_type
+    if kind is TransactionType.SHORT and (held > 0 or not allow_short):
+        raise _no_short(transaction, held, allow_short)
+    if kind is TransactionType.TRANSFER_IN and transaction.quantity < 0 and not allow_short:
+        raise _no_short(transaction, held, allow_short)
+    if not _fits(allow_short, transaction, held):
+        raise _insufficient(transaction, held)
+
+
+def _fits(allow_short: bool, transaction: Transaction, held: Decimal) -> bool:
+    """Whether enough is held, and on the right side."""
     quantity = transaction.quantity
     match transaction.transaction_type:
         case TransactionType.SELL:
-            if not allow_short and -quantity > held:
-                raise _insufficient(transaction, held)
-        case TransactionType.SHORT:
-            if not allow_short or held > 0:
-                raise _no_short(transaction, held, allow_short)
+            return allow_short or -quantity <= held
         case TransactionType.COVER | TransactionType.TRANSFER_OUT:
-            if not _reduces(held, quantity):
-                raise _insufficient(transaction, held)
+            return _reduces(held, quantity)
         case TransactionType.TRANSFER_IN:
-            if quantity < 0 and not allow_short:
-                raise _no_short(transaction, held, allow_short)
-            if held and (held > 0) != (quantity > 0):
-                raise _insufficient(transaction, held)
+            return not held or (held > 0) == (quantity > 0)
         case TransactionType.DIVIDEND | TransactionType.SPLIT:
-            if not held:
-                raise _insufficient(transaction, held)
+            return bool(held)
         case _:
-            return
+            return True
 
 
 def _reduces(held: Decimal, quantity: Decimal) -> bool:

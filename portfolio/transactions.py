@@ -95,7 +95,7 @@ def checked(transaction: Transaction, base_currency: Currency) -> Transaction:
     kind = transaction.transaction_type
     is_cash = kind in CASH_ENTRIES
     instrument_id(transaction.instrument_id)
-    if is_cash != (transaction.instrument_id == base_currency):
+    if is_cash != (str(transaction.instrument_id) == base_currency):
         raise _wrong_instrument(transaction, base_currency)
     scale = money.CASH_SCALE if is_cash else money.QUANTITY_SCALE
     quantity = money.exact(transaction.quantity, field="quantity_change", scale=scale)

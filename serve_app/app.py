@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from ray import serve
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.directory import Directory
@@ -57,7 +56,7 @@ async def locate(shard_id: ShardId) -> Endpoint:
     try:
         async with asyncio.timeout(_LOCATE_TIMEOUT_S):
             # Looking up a name is a blocking call to the head node.
-            handle: ActorHandle[Any] = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
+            handle: Any = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
             endpoint: Endpoint = await handle.endpoint.remote()
             return endpoint
     except (RayError, ValueError, TimeoutError) as error:

@@ -41,9 +41,7 @@ def install(app: FastAPI) -> None:
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
-    )
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _, bodies = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REFERENCE)
     schemas.update(bodies["$defs"])

@@ -22,7 +22,10 @@ MARKS_MAX: Final = 10_000
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?")
 _ONE: Final = Decimal(1)
 _NUMBER_SCHEMA: Final = {
-    "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?$"}]
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "pattern": r"^[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?$"},
+    ]
 }
 
 
@@ -146,7 +149,7 @@ def _transaction(index: int, update: PositionUpdate) -> Transaction:
     try:
         return update.transaction()
     except PortfolioError as error:
-        raise error.at(index)
+        raise error.at(index) from None
 
 
 class KeyedUpdate(PortfolioUpdate):
@@ -206,5 +209,3 @@ class Alive(BaseModel):
     """The process answers."""
 
     status: Literal["alive"] = "alive"
-
-

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from actors.documents import Number
 from serve_app.problems import Problem
 
-
 Item = TypeVar("Item")
 
 
