@@ -29,7 +29,7 @@ class Directory:
         self._missing: dict[ShardId, tuple[float, str]] = {}
 
     async def call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
-        """The answer of the shard's owner, errors raised. A call that could not be sent is tried once more."""
+        """The answer of the shard's owner, errors raised. Raises ShardUnavailable if the owner cannot be found."""
         link = self._links.get(shard_id)
         if link is None or not link.is_open:
             link = await self._open(shard_id)

@@ -102,7 +102,7 @@ class Publisher:
             self.is_reachable = not failures
 
     async def _pictures(self, portfolio_ids: Sequence[PortfolioId]) -> list[Picture]:
-        pacer = Pacer(self._limits.loop_slice_ms)
+        pacer = Pacer(self._limits.loop_slice_ms, self._limits.mirror_share)
         pictures: list[Picture] = []
         for portfolio_id in portfolio_ids:
             documents = self._books.documents(portfolio_id)
@@ -144,7 +144,7 @@ class Publisher:
             self._pending.popleft()
 
     async def _events(self, batch: Sequence[_Pending]) -> list[bytes]:
-        pacer = Pacer(self._limits.loop_slice_ms)
+        pacer = Pacer(self._limits.loop_slice_ms, self._limits.events_share)
         events: list[bytes] = []
         for pending in batch:
             valuation = value(pending.book, self._books.marks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -27,9 +28,10 @@ from actors.writer import Outcome
 from portfolio import ids
 from portfolio.book import Mark
 from portfolio.commands import Command, UpdatePortfolio
-from portfolio.errors import InvalidRequest, PortfolioError
+from portfolio.errors import Corrupt, InvalidRequest, PortfolioError
 from portfolio.ids import InstrumentId
 
+_log = logging.getLogger(__name__)
 UPDATES_MAX: Final = 1_000
 """Updates in one update_many."""
 
@@ -63,8 +65,8 @@ class Service:
             return None
         try:
             return reader(_unpack(method, payload))
-        except PortfolioError as error:
-            return refusal(error)
+        except Exception as error:  # noqa: BLE001 - whoever asks must be answered; see _refused.
+            return _refused(method, error)
 
     async def answer(self, method: str, payload: bytes | memoryview) -> Answer:
         """The answer to any method; errors are answers too."""
@@ -76,8 +78,8 @@ class Service:
             if call is None:
                 raise InvalidRequest(f"a shard has no method {method!r}", field="method")
             return await call(_unpack(method, payload))
-        except PortfolioError as error:
-            return refusal(error)
+        except Exception as error:  # noqa: BLE001 - whoever asks must be answered; see _refused.
+            return _refused(method, error)
 
     def _state(self, question: PortfolioQuestion) -> Answer:
         documents = self._shard.books.documents(question.portfolio_id)
@@ -124,6 +126,14 @@ class Service:
     async def _known_keys(self, question: KeysQuestion) -> Answer:
         keys = [(question.portfolio_id, ids.idempotency_key(key)) for key in question.keys]
         return Answer(pack(sorted(key for _, key in await self._shard.find_keys(keys))))
+
+
+def _refused(method: str, error: Exception) -> Answer:
+    """The answer that carries an error; one that is not ours is a fault of ours, and its story is in the log."""
+    if isinstance(error, PortfolioError):
+        return refusal(error)
+    _log.error("%s failed", method, exc_info=error)
+    return refusal(Corrupt(f"{method} failed: {type(error).__name__}"))
 
 
 def _unpack(method: str, payload: bytes | memoryview) -> Any:

@@ -100,7 +100,7 @@ class Writer:
         self._limits = limits
         self._committed = committed
         self._clock = clock
-        self._recorded_at = datetime.min.replace(tzinfo=UTC)
+        self._recorded_at = max((book.last_updated for book in books), default=datetime.min.replace(tzinfo=UTC))
         self._queue: deque[_Waiting] = deque()
         self._queued_rows = 0
         self._arrived = asyncio.Event()

@@ -18,7 +18,7 @@ from rich.table import Table
 from actors.gateway import Gateway
 from actors.shard import Phase, ShardStatus
 from cluster import client
-from cluster.loading import LoadReport, load_file, load_sample
+from cluster.loading import LoadReport, load_file, load_sample, show_report
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
 from persistence.embedded_errors import EmbeddedServerError
@@ -69,7 +69,7 @@ async def _load_sample_once(gateway: Gateway) -> None:
     if await gateway.page("", 1, None):
         console.print("the database has portfolios already: the sample is not loaded again")
         return
-    _print_report(await load_sample(gateway, console=console))
+    show_report(await load_sample(gateway, console=console), console)
 
 
 def _say_what_to_try(base: str, sample: bool) -> None:
@@ -82,10 +82,12 @@ def _say_what_to_try(base: str, sample: bool) -> None:
         f"curl -s '{api}/portfolios?limit=3'",
         f"curl -s -X POST {api}/portfolio/{portfolio}/update -H 'Idempotency-Key: try-1' -d "
         '\'{"updates": [{"instrument_id": "AAPL", "quantity_change": 10, "price": "190.25", "transaction_type": "BUY"}]}\'',
-        f"curl -s -X POST {api}/marks -d '" '{"marks": [{"instrument_id": "AAPL", "price": "191.00"}]}\'',
+        f'curl -s -X POST {api}/marks -d \'{{"marks": [{{"instrument_id": "AAPL", "price": "191.00"}}]}}\'',
     ]
     if not sample:
-        lines.insert(0, f"curl -s -X POST {api}/portfolios -d '" '{"portfolio_id": "GROWTH-1", "cash_balance": 50000}\'')
+        lines.insert(
+            0, f'curl -s -X POST {api}/portfolios -d \'{{"portfolio_id": "GROWTH-1", "cash_balance": 50000}}\''
+        )
     for line in lines:
         console.print(f"  {line}", soft_wrap=True, markup=False)
 
@@ -103,7 +105,7 @@ def load(file: Path, all_or_nothing: bool, dry_run: bool) -> None:
         return await load_file(gateway, file, all_or_nothing=all_or_nothing, dry_run=dry_run, console=console)
 
     report = asyncio.run(_or_exit(run()))
-    _print_report(report)
+    show_report(report, console)
     sys.exit(0 if report.is_complete else 1)
 
 

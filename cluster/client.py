@@ -1,12 +1,12 @@
 """The Python client: the same operations and results as REST, over actor handles, for code that can reach Ray.
 
-    from cluster.client import connect
+from cluster.client import connect
 
-    with connect() as client:
-        client.create("GROWTH-1", cash_balance="50000.00")
-        state = client.update("GROWTH-1", [{"instrument_id": "AAPL", "quantity_change": 10, "price": "196.45",
-                                            "transaction_type": "BUY"}])
-        print(state.version, state.total_value)
+with connect() as client:
+    client.create("GROWTH-1", cash_balance="50000.00")
+    state = client.update("GROWTH-1", [{"instrument_id": "AAPL", "quantity_change": 10, "price": "196.45",
+                                        "transaction_type": "BUY"}])
+    print(state.version, state.total_value)
 """
 
 from __future__ import annotations

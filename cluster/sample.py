@@ -59,9 +59,12 @@ class SamplePortfolio:
     commands: tuple[UpdatePortfolio | ChangeStatus, ...]
 
 
-def sample_portfolio_ids(portfolio_count: int = PORTFOLIO_COUNT) -> list[PortfolioId]:
-    """PORTFOLIO-0001 and so on."""
-    return [PortfolioId(f"PORTFOLIO-{number:04}") for number in range(1, portfolio_count + 1)]
+def sample_shares(portfolio_count: int, transaction_count: int) -> dict[PortfolioId, int]:
+    """How many transactions each portfolio has: PORTFOLIO-0001 and so on. Raises ValueError below 45 for each."""
+    each, rest = divmod(transaction_count, portfolio_count)
+    if each < TRANSACTIONS_MIN:
+        raise ValueError(f"{each} transactions a portfolio, expected at least {TRANSACTIONS_MIN}")
+    return {PortfolioId(f"PORTFOLIO-{index + 1:04}"): each + (index < rest) for index in range(portfolio_count)}
 
 
 def last_key(portfolio_id: PortfolioId) -> IdempotencyKey:
@@ -83,10 +86,7 @@ def sample_commands(
     three show what a status does: one SUSPENDED, one LIQUIDATING and one CLOSED. Raises ValueError below 45 transactions
     a portfolio.
     """
-    each, rest = divmod(transaction_count, portfolio_count)
-    if each < TRANSACTIONS_MIN:
-        raise ValueError(f"{each} transactions a portfolio, expected at least {TRANSACTIONS_MIN}")
-    for index, portfolio_id in enumerate(sample_portfolio_ids(portfolio_count)):
+    for index, (portfolio_id, share) in enumerate(sample_shares(portfolio_count, transaction_count).items()):
         if portfolio_id not in skip:
             chance = Chance(f"{seed}:{portfolio_id}")
             style = _STYLE_OF_20[index * 7 % 20]  # 7 and 20 share no factor, so neighbours differ in style.
@@ -95,7 +95,7 @@ def sample_commands(
                 chance,
                 opening=_opening(portfolio_id, index, style),
                 is_fractional=style.fractional,
-                transaction_count=each + (index < rest),
+                transaction_count=share,
             )
             life.live(_last_status(index, portfolio_count))
             yield _keyed(life)

@@ -20,9 +20,7 @@ class Servers:
 
     def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:
         self._settings = settings
-        self._postgres = (
-            None if settings.postgres_dsn else EmbeddedPostgres(settings.data_dir, progress=report)
-        )
+        self._postgres = None if settings.postgres_dsn else EmbeddedPostgres(settings.data_dir, progress=report)
         self._valkey = None if settings.redis_url else EmbeddedValkey(settings.data_dir)
 
     def __enter__(self) -> Self:

@@ -114,9 +114,7 @@ class Service:
 
     def _stop_shards(self, shard_count: int) -> None:
         async def stop() -> None:
-            await asyncio.gather(
-                *(placement.stop(ShardId(number), SHARD_STOP_S) for number in range(shard_count))
-            )
+            await asyncio.gather(*(placement.stop(ShardId(number), SHARD_STOP_S) for number in range(shard_count)))
 
         asyncio.run(stop())
 

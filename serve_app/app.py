@@ -23,11 +23,12 @@ from persistence.migrate import read_cluster
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app import batches, health, openapi, portfolios, problems
+from serve_app.admission import Admission
 from serve_app.backend import Backend
 
 NAMESPACE: Final = "portfolio"
-REQUESTS_MAX: Final = 2_000
-"""Requests under way in one replica; beyond it Serve itself answers 503."""
+ONGOING_MAX: Final = 100_000
+"""Serve lets requests beyond this wait; `admission` refuses them long before, so that none waits for others."""
 _LOCATE_TIMEOUT_S: Final = 3.0
 _POOL_SIZE: Final = 4
 
@@ -87,7 +88,10 @@ def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
         description=openapi.DESCRIPTION,
         version=openapi.CONTRACT_VERSION,
         lifespan=lifespan,
+        # A redirect would send callers to whatever host they named, by a way that the contract does not know.
+        redirect_slashes=False,
     )
+    app.add_middleware(Admission)
     for part in (portfolios, batches, health):
         app.include_router(part.router)
     problems.install(app)
@@ -103,7 +107,10 @@ def build(arguments: Arguments) -> serve.Application:
     ingress = serve.ingress(lambda: create_app(lambda: connected(dsn)))
     # An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms.
     deployment = serve.deployment(
-        name="api", max_ongoing_requests=REQUESTS_MAX, logging_config={"enable_access_log": False}
+        name="api",
+        max_ongoing_requests=ONGOING_MAX,
+        ray_actor_options={"num_cpus": 0},
+        logging_config={"enable_access_log": False},
     )
     application: serve.Application = deployment(ingress(_Api)).bind()
     return application

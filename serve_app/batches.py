@@ -24,6 +24,8 @@ from serve_app.wire import UpdateResult, UpdateResults
 
 router = APIRouter(prefix="/api/v1")
 
+MARK_SINCE: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""A revaluation is a sum of microseconds since then, which has to grow with every mark."""
 MARK_AHEAD_MAX: Final = timedelta(minutes=1)
 """A mark from the future would shut out every later one; a minute allows for clocks that differ."""
 _ERRORS: Final = ("invalid-request", "body-too-large", "overloaded", "shard-unavailable")
@@ -100,6 +102,8 @@ def _mark(update: MarkUpdate, now: datetime) -> Mark:
     price = money.exact(update.price, field="price", scale=money.PRICE_SCALE)
     if price < 0:
         raise InvalidRequest(f"price is {money.shown(price)}, expected 0 or above", field="price")
-    if update.as_of is not None and update.as_of > now + MARK_AHEAD_MAX:
-        raise InvalidRequest(f"as_of is {update.as_of.isoformat()}, expected no later than now", field="as_of")
+    if update.as_of is not None and not MARK_SINCE <= update.as_of <= now + MARK_AHEAD_MAX:
+        raise InvalidRequest(
+            f"as_of is {update.as_of.isoformat()}, expected one from {MARK_SINCE:%Y} to now", field="as_of"
+        )
     return Mark(price, update.as_of or now)

@@ -35,7 +35,7 @@ async def read(request: Request, model: type[Model]) -> Model:
 
 async def _bytes(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+    if declared.isdecimal() and int(declared) > BODY_BYTES_MAX:
         raise _too_large()
     body = bytearray()
     async for chunk in request.stream():

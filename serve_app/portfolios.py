@@ -46,14 +46,21 @@ _WRITE_ERRORS: Final = (
 )
 _ETAG: Final[dict[str, Any]] = {
     "ETag": {"description": '`"<version>.<revaluation>"`', "schema": {"type": "string"}},
+}
+_WRITTEN: Final[dict[str, Any]] = {
+    **_ETAG,
     "Idempotent-Replayed": {"description": "`true` where this was booked before", "schema": {"type": "string"}},
 }
-_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The caller has this state."}}
+_OPENED: Final[dict[str, Any]] = {
+    **_WRITTEN,
+    "Location": {"description": "Where the state is", "schema": {"type": "string"}},
+}
+_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The caller has this.", "headers": _ETAG}}
 
 
-def _stated(status: int, *codes: str) -> dict[int | str, dict[str, Any]]:
+def _stated(status: int, headers: dict[str, Any], *codes: str) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"example": examples.STATE}}
-    return {status: {"model": StateDocument, "headers": _ETAG, "content": content}, **documented(*codes)}
+    return {status: {"model": StateDocument, "headers": headers, "content": content}, **documented(*codes)}
 
 
 @router.post(
@@ -61,6 +68,7 @@ def _stated(status: int, *codes: str) -> dict[int | str, dict[str, Any]]:
     status_code=201,
     responses=_stated(
         201,
+        _OPENED,
         *("portfolio-exists", "invalid-request", "body-too-large", "idempotency-key-reused"),
         *("overloaded", "shard-unavailable", "outcome-unknown"),
     ),
@@ -89,11 +97,13 @@ async def list_portfolios(
 ) -> Response:
     """Every portfolio, ordered by id."""
     after = place_of(cursor) if cursor is not None else ""
-    found = await backend_of(request).gateway.page(after, limit, status)
-    return _page(found, cursor_of(found[-1].portfolio_id) if len(found) == limit else None)
+    # One more than asked for tells whether there is a next page.
+    found = await backend_of(request).gateway.page(after, limit + 1, status)
+    shown = found[:limit]
+    return _page(shown, cursor_of(shown[-1].portfolio_id) if len(found) > limit else None)
 
 
-@router.get("/portfolio/{id}/state", responses={**_stated(200, *_READ_ERRORS), **_UNCHANGED})
+@router.get("/portfolio/{id}/state", responses={**_stated(200, _ETAG, *_READ_ERRORS), **_UNCHANGED})
 async def read_state(
     request: Request,
     portfolio_id: PortfolioPath,
@@ -146,7 +156,7 @@ async def read_positions(
 
 @router.post(
     "/portfolio/{id}/update",
-    responses=_stated(200, *_WRITE_ERRORS, "insufficient-position", "min-cash-breached", "short-not-allowed"),
+    responses=_stated(200, _WRITTEN, *_WRITE_ERRORS, "insufficient-position", "min-cash-breached", "short-not-allowed"),
     openapi_extra=json_body(PortfolioUpdate, examples.UPDATE),
 )
 async def update_portfolio(
@@ -160,7 +170,7 @@ async def update_portfolio(
 
 @router.post(
     "/portfolio/{id}/status",
-    responses=_stated(200, *_WRITE_ERRORS, "illegal-status-change"),
+    responses=_stated(200, _WRITTEN, *_WRITE_ERRORS, "illegal-status-change"),
     openapi_extra=json_body(StatusChange, {"status": "SUSPENDED"}),
 )
 async def change_status(
@@ -186,11 +196,13 @@ async def list_transactions(
     """A portfolio's transactions, newest first."""
     before = _version(place_of(cursor)) if cursor is not None else VERSION_MAX
     backend = backend_of(request)
-    found = await backend.history.transactions(PortfolioId(portfolio_id), before_version=before, limit=limit)
+    # One more than asked for tells whether there is a next page.
+    found = await backend.history.transactions(PortfolioId(portfolio_id), before_version=before, limit=limit + 1)
     if not found:
         await _check_exists(backend.gateway, PortfolioId(portfolio_id))
-    next_cursor = cursor_of(str(found[-1].version)) if len(found) == limit else None
-    return _page([_transaction(booked) for booked in found], next_cursor)
+    shown = found[:limit]
+    next_cursor = cursor_of(str(shown[-1].version)) if len(found) > limit else None
+    return _page([_transaction(booked) for booked in shown], next_cursor)
 
 
 async def _check_exists(gateway: Gateway, portfolio_id: PortfolioId) -> None:

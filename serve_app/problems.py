@@ -16,6 +16,7 @@ from portfolio.errors import BY_CODE, InvalidRequest, PortfolioError
 
 PROBLEM_JSON: Final = "application/problem+json"
 ERRORS_MAX: Final = 20
+PART_LENGTH_MAX: Final = 100
 
 _STATUSES: Final[Mapping[str, HTTPStatus]] = {
     "portfolio-not-found": HTTPStatus.NOT_FOUND,
@@ -34,6 +35,7 @@ _STATUSES: Final[Mapping[str, HTTPStatus]] = {
     "outcome-unknown": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _RETRY_AFTER_S: Final = {HTTPStatus.TOO_MANY_REQUESTS: 1, HTTPStatus.SERVICE_UNAVAILABLE: 1}
+_RETRY_HEADERS: Final = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 
 
 class FieldError(BaseModel):
@@ -96,15 +98,18 @@ def form_error(errors: Sequence[Any]) -> InvalidRequest:
     listed = [{"field": _path(found["loc"]), "detail": found["msg"]} for found in errors[:ERRORS_MAX]]
     first = errors[0]
     error = InvalidRequest(f"{_path(first['loc'])}: {first['msg']}", field=_path(first["loc"]))
-    index = next((part for part in first["loc"] if isinstance(part, int)), None)
-    if index is not None:
-        error.at(index)
+    match [part for part in first["loc"] if isinstance(part, int)]:
+        case [index]:
+            error.at(index)
+        case [update, index, *_]:
+            error.at(index).cause["update"] = update
     error.cause["errors"] = listed  # type: ignore[assignment]  # a list goes to JSON as well as a word does
     return error
 
 
 def _path(location: Sequence[str | int]) -> str:
-    return ".".join(str(part) for part in location) or "body"
+    # A field that we do not know may have a name of any length.
+    return ".".join(str(part)[:PART_LENGTH_MAX] for part in location) or "body"
 
 
 def install(app: FastAPI) -> None:
@@ -144,8 +149,8 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
         answer = answers.setdefault(
             _STATUSES[code].value,
             {
-                "model": Problem,
                 "description": "",
+                "headers": _RETRY_HEADERS if _STATUSES[code] in _RETRY_AFTER_S else {},
                 "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
             },
         )

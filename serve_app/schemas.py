@@ -19,7 +19,7 @@ from portfolio.transactions import CASH_ENTRIES, Ratio, Transaction, Transaction
 
 UPDATES_MAX: Final = 1_000
 MARKS_MAX: Final = 10_000
-_NUMBER: Final = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?")
+_NUMBER: Final = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})?", re.ASCII)
 _ONE: Final = Decimal(1)
 _NUMBER_SCHEMA: Final = {
     "anyOf": [
@@ -53,7 +53,7 @@ def _moment(value: Any) -> datetime:
         raise ValueError("the time is out of range") from error
 
 
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 Number = Annotated[Decimal, BeforeValidator(_number), WithJsonSchema(_NUMBER_SCHEMA)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]

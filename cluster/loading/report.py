@@ -26,7 +26,8 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        places = [f"line {self.line:,}" if self.line is not None else None, self.portfolio_id, self.field]
+        field = None if self.field is not None and self.reason.startswith(self.field) else self.field
+        places = [f"line {self.line}" if self.line is not None else None, self.portfolio_id, field]
         return ": ".join([", ".join(place for place in places if place), self.reason])
 
 

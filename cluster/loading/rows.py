@@ -1,0 +1,104 @@
+"""One row of a file as a transaction: its form, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from cluster.loading.report import Problem
+from portfolio import ids
+from portfolio.commands import OpenPortfolio
+from portfolio.errors import InvalidRequest
+from portfolio.ids import Currency, PortfolioId
+from portfolio.transactions import Transaction
+from serve_app.schemas import Moment, Number, PortfolioIdText, PositionUpdate
+
+_SHOWN_MAX: Final = 80
+_ID_LENGTH_MAX: Final = 100
+_FLAGS: Final = {"true": True, "false": False}
+
+
+def _flag(value: Any) -> Any:
+    if isinstance(value, str) and value.lower() in _FLAGS:
+        return _FLAGS[value.lower()]
+    raise ValueError("expected true or false")
+
+
+class FileRow(PositionUpdate):
+    """A transaction as REST takes it, its portfolio, and how to open that portfolio if it does not exist yet."""
+
+    portfolio_id: PortfolioIdText
+    timestamp: Moment | None = None
+    portfolio_name: Annotated[str, Field(min_length=1, max_length=ids.NAME_LENGTH_MAX)] | None = None
+    base_currency: Annotated[str, Field(pattern=ids.CURRENCY_PATTERN)] | None = None
+    allow_short: Annotated[bool, BeforeValidator(_flag)] | None = None
+    min_cash: Number | None = None
+
+
+REQUIRED_COLUMNS: Final = ("portfolio_id", "instrument_id", "quantity_change", "price", "transaction_type")
+COLUMNS: Final = tuple(FileRow.model_fields)
+NUMBER_COLUMNS: Final = frozenset({"quantity_change", "price", "fee", "min_cash"})
+OPENING_COLUMNS: Final = ("portfolio_name", "base_currency", "allow_short", "min_cash")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as the file has it: its line, the cells that are not empty, and what is wrong with its shape."""
+
+    line: int
+    cells: Mapping[str, str]
+    misshapen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row that has the right form. `opening` is how the row would open its portfolio; None if it names none."""
+
+    line: int
+    portfolio_id: PortfolioId
+    effective_at: datetime | None
+    transaction: Transaction
+    opening: OpenPortfolio | None
+
+
+def read_row(row: RawRow) -> Item | list[Problem]:
+    """The row as an item, or everything that is wrong with its form."""
+    if row.misshapen is not None:
+        return [_problem(row, None, row.misshapen)]
+    try:
+        form = FileRow.model_validate(row.cells)
+        return Item(row.line, PortfolioId(form.portfolio_id), form.timestamp, form.transaction(), _opening(form))
+    except ValidationError as error:
+        return [_form_problem(row, found) for found in error.errors(include_url=False, include_context=False)]
+    except InvalidRequest as error:
+        return [_problem(row, str(error.cause.get("field")), error.detail)]
+
+
+def _opening(form: FileRow) -> OpenPortfolio | None:
+    if form.portfolio_name is None:
+        return None
+    return OpenPortfolio(
+        portfolio_id=PortfolioId(form.portfolio_id),
+        portfolio_name=ids.portfolio_name(form.portfolio_name),
+        base_currency=Currency(form.base_currency or "USD"),
+        allow_short=form.allow_short is not False,
+        min_cash=form.min_cash,
+    )
+
+
+def _form_problem(row: RawRow, error: Any) -> Problem:
+    field = str(error["loc"][0]) if error["loc"] else None
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return _problem(row, field, f"{field} is empty")
+    return _problem(row, field, f"{field} is {row.cells.get(field or '', '')[:_SHOWN_MAX]!r}: {message}")
+
+
+def _problem(row: RawRow, field: str | None, reason: str) -> Problem:
+    # Longer than any id can be, so that only what is no id is cut.
+    portfolio_id = row.cells.get("portfolio_id", "")[: _ID_LENGTH_MAX + 1]
+    return Problem(portfolio_id=portfolio_id or None, line=row.line, field=field, reason=reason)

@@ -1,0 +1,77 @@
+"""One whole service for the tests of this folder, and this process joined to its Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+import ray
+
+from actors.gateway import Gateway
+from actors.settings import ShardConfig
+from cluster.client import Client, attach
+from cluster.handles import HandleCaller
+from persistence.embedded_home import open_home
+from persistence.embedded_valkey_launch import SOCKET_NAME
+from persistence.migrate import read_cluster
+from portfolio.errors import PortfolioError
+from portfolio.ids import PortfolioId, ShardId
+from portfolio.sharding import shard_of
+from tests.cluster.service_process import ServiceProcess, service_process
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServiceProcess]:
+    """A service of two shards, joined; tests leave it serving."""
+    with service_process() as service:
+        service.start()
+        attach(service.settings)
+        try:
+            yield service
+        finally:
+            ray.shutdown()
+            service.stop()
+
+
+@pytest.fixture(scope="session")
+def client(service: ServiceProcess) -> Iterator[Client]:
+    with Client(service.settings) as client:
+        yield client
+
+
+@pytest.fixture
+def gateway(service: ServiceProcess) -> Gateway:
+    """The service over handles, without the client's patience: every error shows."""
+    return Gateway(HandleCaller(), service.settings.shard_count)
+
+
+@pytest.fixture
+def portfolio_id() -> PortfolioId:
+    """An id that no other test uses."""
+    return PortfolioId(f"P-{uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def config_of_shard_0(service: ServiceProcess) -> ShardConfig:
+    """What the service told its first shard."""
+    data_dir = service.settings.data_dir
+    valkey = open_home(data_dir, "valkey", account=None)
+    cluster = read_cluster(service.postgres_dsn)
+    return ShardConfig(
+        shard_id=ShardId(0),
+        shard_count=cluster.shard_count,
+        postgres_dsn=service.postgres_dsn,
+        redis_url=f"unix://:{valkey.secret('password')}@{valkey.path / 'run' / SOCKET_NAME}?db=0",
+        link_secret=cluster.link_secret,
+        socket_dir=service.runtime_dir / "links",
+        log_dir=data_dir / "log",
+    )
+
+
+def id_in_shard(shard_id: int) -> PortfolioId:
+    """A new portfolio's id that belongs to a shard of two."""
+    while shard_of(portfolio_id := PortfolioId(f"P-{uuid4().hex[:12]}"), 2) != shard_id:
+        pass
+    return portfolio_id

@@ -1,0 +1,196 @@
+"""A whole service in processes of its own: started, watched, killed and ended by tests, with nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from cluster.ray_profile import free_ports
+from cluster.runtime_dir import RuntimeDir
+from cluster.settings import Settings
+from persistence.embedded_postgres_session import DATABASE, address
+
+START_TIMEOUT_S: Final = 120.0
+STOP_TIMEOUT_S: Final = 60.0
+GONE_TIMEOUT_S: Final = 15.0
+SOCKET_PORT: Final = 5432
+"""Of the embedded Postgres; without TCP it is only part of the socket's name."""
+
+_SERVER: Final = re.compile(r"portfolio-[0-9a-f]{12}")
+_FOREIGN: Final = re.compile(r"(PORTFOLIO|RAY|SERVE)_")
+
+
+class ServiceProcess:
+    """`portfolio-state up` on a data directory below `top`, on an HTTP port of its own."""
+
+    def __init__(self, top: Path, *, shard_count: int = 2) -> None:
+        self.top = top
+        self.settings = Settings(data_dir=top / "data", http_port=free_ports(1)[0], shard_count=shard_count)
+        self.log = top / "up.log"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where REST is."""
+        return f"http://{self.settings.http_host}:{self.settings.http_port}"
+
+    @property
+    def postgres_dsn(self) -> str:
+        """The embedded Postgres, also while it is down."""
+        home = self.settings.data_dir / "postgres"
+        return address(DATABASE, host=home / "run", port=SOCKET_PORT, password_file=home / "pgpass")
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Where the service keeps its sockets and scratch files while it runs."""
+        return RuntimeDir(self.settings.data_dir).path
+
+    def environment(self) -> dict[str, str]:
+        """The variables of a process that starts or joins this service, and no other service's."""
+        own = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
+        return own | {
+            "PORTFOLIO_DATA_DIR": str(self.settings.data_dir),
+            "PORTFOLIO_HTTP_PORT": str(self.settings.http_port),
+            "PORTFOLIO_SHARD_COUNT": str(self.settings.shard_count),
+        }
+
+    def launch(self, command: Iterable[str | Path] = (Path(sys.executable).with_name("portfolio-state"), "up")) -> None:
+        """Start it and return at once."""
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [*command],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def await_log(self, text: str, *, since: int = 0) -> None:
+        """Return once its output after byte `since` has `text`. Raises AssertionError if it ends before, or takes too long."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while text not in self.log.read_bytes()[since:].decode(errors="replace"):
+            assert self._child is not None
+            assert self._child.poll() is None, f"it ended with {self._child.returncode}:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"no {text!r} after {START_TIMEOUT_S:g} s:\n{self.log.read_text()}"
+            time.sleep(0.05)
+
+    def start(self) -> None:
+        """Return once it serves."""
+        said = self.log.stat().st_size if self.log.exists() else 0
+        self.launch()
+        self.await_log("serving on", since=said)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it as an operator does; gives its exit code."""
+        assert self._child is not None
+        self._child.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        assert self._child is not None
+        code = self._child.wait(STOP_TIMEOUT_S)
+        self._child = None
+        return code
+
+    def processes(self) -> list[psutil.Process]:
+        """Every live process that belongs to it: by descent, by the directories it was told of, or by where it works."""
+        child = self._child.pid if self._child is not None else -1
+        with suppress(psutil.NoSuchProcess):
+            return [
+                process for process in psutil.process_iter() if _is_alive(process) and self._is_ours(process, child)
+            ]
+        return self.processes()
+
+    def _is_ours(self, process: psutil.Process, child: int) -> bool:
+        if process.pid == os.getpid():
+            return False
+        try:
+            if process.pid == child or child in (parent.pid for parent in process.parents()):
+                return True
+            if Path(process.cwd()).is_relative_to(self.top):
+                return True
+            needles = (str(self.runtime_dir) + "/", str(self.top) + "/")
+            told = "\0".join([*process.cmdline(), *process.environ().values()])
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+        return any(needle in told for needle in needles)
+
+    def shards(self) -> list[psutil.Process]:
+        """The processes of its shards."""
+        return [process for process in self.processes() if process.name().startswith("ray::ShardActor")]
+
+    def postmaster(self) -> psutil.Process | None:
+        """The embedded Postgres' first process, None if it does not run."""
+        try:
+            note = (self.settings.data_dir / "postgres" / "data" / "postmaster.pid").read_text()
+            process = psutil.Process(int(note.splitlines()[0]))
+            return process if "postgres" in process.name() and _is_alive(process) else None
+        except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+            return None
+
+    def logs(self, lines: int = 15) -> str:
+        """The ends of all its logs, for the message of a failure."""
+        found = [self.log, *sorted((self.settings.data_dir / "log").glob("*.log"))]
+        found += sorted((self.settings.data_dir / "postgres" / "log").glob("*.log"))
+        ends = {log: log.read_text(errors="replace").splitlines()[-lines:] for log in found if log.exists()}
+        return "\n".join(f"--- {log}\n" + "\n".join(end) for log, end in ends.items())
+
+    def kill_everything(self, chance: random.Random) -> int:
+        """Kill -9 every process of it at one moment, in any order; gives how many there were."""
+        killed = 0
+        # What was being forked while the list was made is found the second time.
+        while found := self.processes():
+            chance.shuffle(found)
+            for process in found:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    killed += 1
+            psutil.wait_procs(found, timeout=GONE_TIMEOUT_S)
+        if self._child is not None:
+            self._child.wait(STOP_TIMEOUT_S)
+            self._child = None
+        return killed
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@contextmanager
+def service_process(*, shard_count: int = 2) -> Iterator[ServiceProcess]:
+    """A service that is not started yet; whatever is left of it at the end is killed and removed."""
+    # A short path that the user who runs Postgres for root can pass through, which pytest's own is not.
+    top = Path(tempfile.mkdtemp(prefix="pss-t-", dir="/tmp"))
+    top.chmod(0o711)
+    service = ServiceProcess(top, shard_count=shard_count)
+    try:
+        yield service
+    finally:
+        service.kill_everything(random.Random(0))
+        shutil.rmtree(service.runtime_dir, ignore_errors=True)
+        shutil.rmtree(top, ignore_errors=True)
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether `is_so` came to be within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,92 @@
+"""What every checkpoint store promises its shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from portfolio.book import Book
+from portfolio.errors import Deposed
+from portfolio.ids import InstrumentId, PortfolioId
+from portfolio.ports import Checkpoint, ValuedBook
+from portfolio.valuation import value
+from tests.contract.conftest import Store
+from tests.oracles.builders import X, buy, sell, split
+from tests.oracles.rows import Scribe, opened, portfolio, updated
+from tests.support.shards import exactly
+
+
+def _checkpoint(
+    seq: int, books: Iterable[Book], closed: tuple[tuple[PortfolioId, InstrumentId], ...] = (), announced_seq: int = 0
+) -> Checkpoint:
+    return Checkpoint(seq, announced_seq, (ValuedBook(book, value(book, {})) for book in books), closed)
+
+
+async def test_nothing_is_loaded_where_nothing_was_saved(store: Store) -> None:
+    assert await store.checkpoints().load() == {}
+
+
+async def test_books_come_back_to_the_last_digit(store: Store) -> None:
+    scribe = Scribe()
+    for number in range(300):
+        scribe.rows(opened(number, cash=f"{number}.07"))
+    scribe.rows(updated(3, buy("100.00000001", "20.12345678"), split("1:3"), sell("7", "61.5", fee="1.25")))
+    claim = await store.journal().claim()
+    await store.checkpoints().save(_checkpoint(601, scribe.books.values()), claim.epoch)
+    loaded = await store.checkpoints().load()
+    assert {name: exactly(book) for name, book in loaded.items()} == {
+        name: exactly(book) for name, book in scribe.books.items()
+    }
+
+
+async def test_a_claim_learns_what_the_checkpoint_covers(store: Store) -> None:
+    first = await store.journal().claim()
+    await store.checkpoints().save(_checkpoint(7, [], announced_seq=5), first.epoch)
+    claim = await store.journal().claim()
+    assert (claim.checkpoint_seq, claim.announced_seq) == (7, 5)
+
+
+async def test_a_later_checkpoint_replaces_what_it_names_and_leaves_the_rest(store: Store) -> None:
+    scribe, checkpoints = Scribe(), store.checkpoints()
+    claim = await store.journal().claim()
+    for number in (1, 2):
+        scribe.rows(opened(number))
+        scribe.rows(updated(number, buy("2", "3")))
+    await checkpoints.save(_checkpoint(4, scribe.books.values()), claim.epoch)
+    scribe.rows(updated(1, buy("1", "4")))
+    await checkpoints.save(_checkpoint(5, [scribe.books[portfolio(1)]]), claim.epoch)
+    assert await checkpoints.load() == scribe.books
+
+
+async def test_a_position_at_zero_leaves_the_checkpoint(store: Store) -> None:
+    scribe, checkpoints = Scribe(), store.checkpoints()
+    claim = await store.journal().claim()
+    scribe.rows(opened(1))
+    scribe.rows(updated(1, buy("2", "3")))
+    await checkpoints.save(_checkpoint(2, scribe.books.values()), claim.epoch)
+    scribe.rows(updated(1, sell("2", "4")))
+    await checkpoints.save(_checkpoint(3, scribe.books.values(), ((portfolio(1), X),)), claim.epoch)
+    assert (await checkpoints.load())[portfolio(1)].positions == {}
+
+
+async def test_shards_have_checkpoints_of_their_own(store: Store) -> None:
+    scribe = Scribe()
+    for shard_id in (0, 1):
+        claim = await store.journal(shard_id).claim()
+        scribe.rows(opened(shard_id))
+        checkpoint = _checkpoint(1, [scribe.books[portfolio(shard_id)]])
+        await store.checkpoints(shard_id).save(checkpoint, claim.epoch)
+    assert list(await store.checkpoints(0).load()) == [portfolio(0)]
+    assert list(await store.checkpoints(1).load()) == [portfolio(1)]
+
+
+async def test_a_deposed_owner_saves_nothing(store: Store) -> None:
+    scribe, checkpoints = Scribe(), store.checkpoints()
+    old = await store.journal().claim()
+    await store.journal().claim()
+    scribe.rows(opened(1))
+    with pytest.raises(Deposed):
+        await checkpoints.save(_checkpoint(9, scribe.books.values()), old.epoch)
+    assert await checkpoints.load() == {}
+    assert (await store.journal().claim()).checkpoint_seq == 0

@@ -1,0 +1,263 @@
+"""The ports of the shard in memory: a database that forgets nothing and a mirror, with faults that tests ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from portfolio.book import Book, Mark, Position
+from portfolio.entries import Booked
+from portfolio.errors import Corrupt, Deposed, PortfolioError
+from portfolio.ids import InstrumentId, PortfolioId, ShardId
+from portfolio.ports import (
+    Checkpoint,
+    Claim,
+    DuplicateKeys,
+    Head,
+    MirrorUnavailable,
+    PendingRow,
+    Picture,
+    RecordedMark,
+    RequestKey,
+    StoredRow,
+)
+
+_BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class StoredShard:
+    """What a database holds of one shard."""
+
+    epoch: int = 0
+    owner: str | None = None
+    rows: list[StoredRow] = field(default_factory=list)
+    checkpoint_seq: int = 0
+    announced_seq: int = 0
+    books: dict[PortfolioId, Book] = field(default_factory=dict)
+
+    @property
+    def head(self) -> Head:
+        """Where the journal ends."""
+        return Head(self.rows[-1].seq, self.rows[-1].row_hash) if self.rows else Head(0, b"")
+
+
+class MemoryDatabase:
+    """What Postgres is to the shards of a cluster."""
+
+    def __init__(self) -> None:
+        self.shards: dict[ShardId, StoredShard] = defaultdict(StoredShard)
+        self.marks: dict[InstrumentId, RecordedMark] = {}
+        self._ticks = 0
+
+    def tick(self) -> datetime:
+        """A moment later than all before it."""
+        self._ticks += 1
+        return _BEGINNING + timedelta(milliseconds=self._ticks)
+
+    def all_rows(self) -> Iterable[StoredRow]:
+        """Every row of every journal."""
+        return (row for shard in self.shards.values() for row in shard.rows)
+
+
+class MemoryJournal:
+    """ports.Journal. `failures` are raised by the next appends, one each; `gate`, while clear, holds appends up."""
+
+    def __init__(self, database: MemoryDatabase, shard_id: ShardId, owner: str) -> None:
+        self._database = database
+        self._shard = database.shards[shard_id]
+        self._owner = owner
+        self.epoch = 0
+        self.failures: list[PortfolioError] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.appends: list[int] = []
+        self.questions = 0
+
+    async def claim(self) -> Claim:
+        shard = self._shard
+        shard.epoch += 1
+        shard.owner = self._owner
+        self.epoch = shard.epoch
+        return Claim(shard.epoch, shard.head, shard.checkpoint_seq, shard.announced_seq)
+
+    async def append(self, rows: Sequence[PendingRow]) -> None:
+        await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        await self.check_ownership()
+        self._check_unique(rows)
+        for row in rows:
+            head = self._shard.head
+            self._shard.rows.append(
+                StoredRow(
+                    seq=head.seq + 1,
+                    epoch=self.epoch,
+                    entry=row.entry,
+                    idempotency_key=row.idempotency_key,
+                    request_hash=row.request_hash,
+                    row_hash=_chained(head.row_hash, row),
+                )
+            )
+        self.appends.append(len(rows))
+
+    def _check_unique(self, rows: Sequence[PendingRow]) -> None:
+        stored = [PendingRow(row.entry, row.idempotency_key, row.request_hash) for row in self._database.all_rows()]
+        versions, keys, transaction_ids = set(), set(), set()
+        for row in (*stored, *rows):
+            entry = row.entry
+            version = (entry.portfolio_id, entry.version)
+            if version in versions:
+                raise Corrupt(f"version {version} repeats")
+            versions.add(version)
+            if row.request_hash is not None:
+                if (entry.portfolio_id, row.idempotency_key) in keys:
+                    raise DuplicateKeys(f"key {row.idempotency_key} repeats")
+                keys.add((entry.portfolio_id, row.idempotency_key))
+            if isinstance(entry, Booked) and entry.transaction_id_given:
+                if entry.transaction_id in transaction_ids:
+                    raise DuplicateKeys(f"transaction {entry.transaction_id} repeats")
+                transaction_ids.add(entry.transaction_id)
+
+    async def check_ownership(self) -> None:
+        if self._shard.owner != self._owner:
+            raise Deposed(f"{self._shard.owner} owns the shard, not {self._owner}")
+
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
+        head = self._shard.rows[after_seq - 1].row_hash if after_seq else b""
+        expected = Head(after_seq, head)
+        for row in list(self._shard.rows[after_seq:]):
+            pending = PendingRow(row.entry, row.idempotency_key, row.request_hash)
+            if row.seq != expected.seq + 1 or row.row_hash != _chained(expected.row_hash, pending):
+                raise Corrupt(f"row {row.seq} does not follow row {expected.seq}")
+            expected = Head(row.seq, row.row_hash)
+            yield row
+        if expected != claim.head:
+            await self.check_ownership()
+            raise Corrupt(f"the journal ends at {expected.seq}, expected {claim.head.seq}")
+
+    async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
+        return _keys(self._shard.rows[after_seq:])
+
+    async def find_keys(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, bytes]:
+        self.questions += 1
+        known = _keys(self._database.all_rows())
+        return {key: known[key] for key in keys if key in known}
+
+    async def find_transaction_ids(self, ids: Iterable[UUID]) -> frozenset[UUID]:
+        entries = [row.entry for row in self._database.all_rows()]
+        given = {item.transaction_id for item in entries if isinstance(item, Booked) and item.transaction_id_given}
+        return frozenset(given.intersection(ids))
+
+    async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
+        return list({row.entry.portfolio_id: None for row in self._shard.rows[after_seq:]})
+
+
+def _keys(rows: Iterable[StoredRow]) -> dict[RequestKey, bytes]:
+    return {
+        (row.entry.portfolio_id, row.idempotency_key): row.request_hash
+        for row in rows
+        if row.idempotency_key is not None and row.request_hash is not None
+    }
+
+
+def _chained(previous: bytes, row: PendingRow) -> bytes:
+    return hashlib.sha256(previous + repr(row).encode()).digest()
+
+
+class MemoryCheckpointStore:
+    """ports.CheckpointStore. `failures` are raised by the next saves; `lost_answers` after storing what was given."""
+
+    def __init__(self, database: MemoryDatabase, shard_id: ShardId) -> None:
+        self._shard = database.shards[shard_id]
+        self.failures: list[PortfolioError] = []
+        self.lost_answers: list[PortfolioError] = []
+        self.saves: list[Checkpoint] = []
+
+    async def load(self) -> Mapping[PortfolioId, Book]:
+        return dict(self._shard.books)
+
+    async def save(self, checkpoint: Checkpoint, epoch: int) -> None:
+        books = [valued.book for valued in checkpoint.books]
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop(0)
+        if epoch != self._shard.epoch:
+            raise Deposed(f"epoch {epoch} was superseded by {self._shard.epoch}")
+        for book in books:
+            self._shard.books[book.portfolio_id] = _merged(self._shard.books.get(book.portfolio_id), book)
+        for portfolio_id, gone in checkpoint.closed:
+            stored = self._shard.books[portfolio_id]
+            positions = {name: position for name, position in stored.positions.items() if name != gone}
+            self._shard.books[portfolio_id] = _with_positions(stored, positions)
+        self._shard.checkpoint_seq = checkpoint.seq
+        self._shard.announced_seq = checkpoint.announced_seq
+        self.saves.append(checkpoint)
+        if self.lost_answers:
+            raise self.lost_answers.pop(0)
+
+
+def _merged(stored: Book | None, book: Book) -> Book:
+    """Positions stay until they are named as closed, as rows of a table do."""
+    return book if stored is None else _with_positions(book, {**stored.positions, **book.positions})
+
+
+def _with_positions(book: Book, positions: Mapping[InstrumentId, Position]) -> Book:
+    return replace(book, positions=positions)
+
+
+class MemoryMarkStore:
+    """ports.MarkStore."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+        self.failures: list[PortfolioError] = []
+
+    async def record(self, marks: Mapping[InstrumentId, Mark]) -> frozenset[InstrumentId]:
+        accepted = set()
+        for instrument_id, mark in marks.items():
+            known = self._database.marks.get(instrument_id)
+            if known is None or mark.time > known.mark.time:
+                self._database.marks[instrument_id] = RecordedMark(instrument_id, mark, self._database.tick())
+                accepted.add(instrument_id)
+        return frozenset(accepted)
+
+    async def since(self, moment: datetime) -> Sequence[RecordedMark]:
+        if self.failures:
+            raise self.failures.pop(0)
+        found = [recorded for recorded in self._database.marks.values() if recorded.recorded_at >= moment]
+        return sorted(found, key=lambda recorded: recorded.recorded_at)
+
+
+class MemoryMirror:
+    """ports.Mirror. While `is_down`, every call fails; `lost_answers` calls do their work and then fail."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[PortfolioId, Picture] = {}
+        self.events: list[bytes] = []
+        self.is_down = False
+        self.lost_answers = 0
+
+    async def show(self, pictures: Sequence[Picture]) -> None:
+        await self._answer()
+        for picture in pictures:
+            shown = self.pictures.get(picture.portfolio_id)
+            if shown is None or (shown.version, shown.revaluation) <= (picture.version, picture.revaluation):
+                self.pictures[picture.portfolio_id] = picture
+
+    async def announce(self, events: Sequence[bytes]) -> None:
+        await self._answer()
+        self.events.extend(events)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise MirrorUnavailable("the answer was lost")
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.is_down:
+            raise MirrorUnavailable("it is down")

@@ -1,0 +1,182 @@
+"""Shards for tests, without Ray: on Postgres or in memory, run, stopped in good order, or killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from actors.settings import Limits
+from actors.shard import Shard
+from persistence import postgres
+from persistence.checkpoint import PostgresCheckpointStore
+from persistence.journal import PostgresJournal
+from persistence.mark_store import PostgresMarkStore
+from persistence.migrate import set_up_cluster
+from portfolio.book import Book
+from portfolio.commands import Command
+from portfolio.ids import PortfolioId, ShardId
+from portfolio.ports import Mirror
+from tests.oracles.memory_store import (
+    MemoryCheckpointStore,
+    MemoryDatabase,
+    MemoryJournal,
+    MemoryMarkStore,
+    MemoryMirror,
+)
+
+FAST: Final = Limits(
+    checkpoint_interval_s=3600.0,
+    revaluation_interval_s=0.01,
+    mark_refresh_interval_s=0.05,
+    ownership_check_interval_s=0.05,
+    mirror_interval_s=0.005,
+)
+"""Everything soon, so that tests need not wait; checkpoints only when a test asks, so that it can tell what they hold."""
+
+_incarnations = itertools.count(1)
+
+
+@dataclass(slots=True)
+class RunningShard:
+    """A shard that serves, and the ways to end it."""
+
+    shard: Shard
+    journal: PostgresJournal | MemoryJournal
+    life: asyncio.Task[None]
+
+    async def book(self, command: Command) -> Book:
+        """The book right after a command. Raises what the shard answers."""
+        return (await self.shard.submit(command)).book
+
+    async def kill(self) -> None:
+        """End it with nothing saved, as a crash would."""
+        self.life.cancel()
+        await asyncio.gather(self.life, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End it in good order, with a last checkpoint."""
+        await self.kill()
+        await self.shard.stop()
+
+    async def stopped(self) -> BaseException:
+        """Why it ended by itself."""
+        (error,) = await asyncio.gather(self.life, return_exceptions=True)
+        assert error is not None
+        return error
+
+    def everything(self) -> dict[PortfolioId, tuple[str, bytes, bytes, bytes]]:
+        """Every book and its documents, to the last digit."""
+        books = self.shard.books
+        return {book.portfolio_id: (exactly(book), *self._documents(book.portfolio_id)) for book in books}
+
+    def _documents(self, portfolio_id: PortfolioId) -> tuple[bytes, bytes, bytes]:
+        documents = self.shard.books.documents(portfolio_id)
+        return documents.state, documents.positions, documents.weights
+
+
+def exactly(book: Book) -> str:
+    """A book as text in which 1.0 and 1.00 differ."""
+    return repr(replace(book, positions=dict(sorted(book.positions.items()))))
+
+
+@contextlib.asynccontextmanager
+async def postgres_shard(
+    dsn: str,
+    *,
+    shard_id: int = 0,
+    shard_count: int = 1,
+    mirror: Mirror | None = None,
+    limits: Limits = FAST,
+    journal_dsn: str | None = None,
+) -> AsyncIterator[RunningShard]:
+    """A shard of a migrated database, serving; killed at the end of the block unless it has ended before.
+
+    `journal_dsn` is for a journal whose connection goes another way than the rest.
+    """
+    set_up_cluster(dsn, shard_count)
+    async with postgres.pool(dsn, size_max=3) as pool:
+        owner = f"test/{next(_incarnations)}"
+        journal = PostgresJournal(journal_dsn or dsn, ShardId(shard_id), owner, pool)
+        shard = Shard(
+            shard_id=ShardId(shard_id),
+            shard_count=shard_count,
+            journal=journal,
+            epoch=lambda: journal.epoch,
+            checkpoints=PostgresCheckpointStore(ShardId(shard_id), pool),
+            marks=PostgresMarkStore(pool),
+            mirror=mirror or MemoryMirror(),
+            limits=limits,
+        )
+        try:
+            async with _running(shard, journal) as running:
+                yield running
+        finally:
+            await journal.close()
+
+
+@contextlib.asynccontextmanager
+async def memory_shard(
+    database: MemoryDatabase,
+    *,
+    shard_id: int = 0,
+    shard_count: int = 1,
+    mirror: Mirror | None = None,
+    limits: Limits = FAST,
+) -> AsyncIterator[RunningShard]:
+    """A shard of a database in memory, serving; killed at the end of the block unless it has ended before."""
+    journal = MemoryJournal(database, ShardId(shard_id), f"test/{next(_incarnations)}")
+    shard = Shard(
+        shard_id=ShardId(shard_id),
+        shard_count=shard_count,
+        journal=journal,
+        epoch=lambda: journal.epoch,
+        checkpoints=MemoryCheckpointStore(database, ShardId(shard_id)),
+        marks=MemoryMarkStore(database),
+        mirror=mirror or MemoryMirror(),
+        limits=limits,
+    )
+    async with _running(shard, journal) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _running(shard: Shard, journal: PostgresJournal | MemoryJournal) -> AsyncIterator[RunningShard]:
+    await shard.start()
+    running = RunningShard(shard, journal, asyncio.ensure_future(shard.run()))
+    try:
+        # One turn of the loop, so that every job of the shard has begun.
+        await asyncio.sleep(0)
+        yield running
+    finally:
+        await running.kill()
+
+
+def over_tcp(dsn: str, port: int | None = None) -> str:
+    """The same database by TCP, or by a proxy that listens on `port`."""
+    parameters = conninfo_to_dict(dsn)
+    return make_conninfo(dsn, host="127.0.0.1", port=port or int(str(parameters["port"])))
+
+
+def tcp_port(dsn: str) -> int:
+    """The port of loopback where the server of `dsn` listens."""
+    return int(str(conninfo_to_dict(dsn)["port"]))
+
+
+def socket_dir(path: Path) -> Path:
+    """A directory for sockets as a shard wants it."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+async def eventually(is_so: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Return once `is_so`. Fails if it is not within the time."""
+    async with asyncio.timeout(within_s):
+        while not is_so():
+            await asyncio.sleep(0.005)
