@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Final, cast
 
 import msgspec
@@ -277,6 +278,8 @@ def number(quantity: Decimal) -> Decimal:
     return cast(Decimal, msgspec.Raw(f"{quantity:f}".encode()))
 
 
+# The positions of a portfolio share few moments, and writing one takes longer than looking it up.
+@lru_cache(maxsize=10_000)
 def moment(time: datetime) -> datetime:
     """A moment as it is to be written: always with microseconds, always Z."""
     return cast(datetime, time.isoformat(timespec="microseconds").replace("+00:00", "Z"))

@@ -73,7 +73,7 @@ async def _load_sample_once(gateway: Gateway) -> None:
 
 
 def _say_what_to_try(base: str, sample: bool) -> None:
-    console.print(f"\nserving on {base} (documentation: {base}/docs); Ctrl-C stops\n\ntry:")
+    console.print(f"\nserving on {base} (documentation: {base}/docs); Ctrl-C stops\n\ntry:", soft_wrap=True)
     api = f"{base}/api/v1"
     portfolio = "PORTFOLIO-0001" if sample else "GROWTH-1"
     lines = [

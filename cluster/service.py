@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from types import FrameType
 from typing import Final
 
@@ -67,6 +69,8 @@ class Service:
             self._report("stopping")
 
     def _start_ray(self) -> None:
+        for chatty in ("ray", "ray.serve"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
         if self.settings.ray_address is None:
             ray_profile.apply(ray_profile.environment(self._runtime.haproxy))
             if not ray_profile.has_haproxy():
@@ -144,7 +148,9 @@ class Service:
             serve.run(build(Arguments(postgres_dsn=self._postgres_dsn)), name=APPLICATION, route_prefix="/")
             yield
         finally:
-            serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
+            # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 def interrupt_on_term() -> None:

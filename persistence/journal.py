@@ -109,9 +109,10 @@ class PostgresJournal:
         """Settle an append whose answer was lost: claim again, and look where the journal ends now.
 
         The claim waits for whatever the lost connection still has in hand, because both need the shard's row; what
-        comes after the claim fails the fence. Tries until Postgres answers. Raises Deposed.
+        comes after the claim fails the fence. Tries until Postgres answers. Raises Deposed if another incarnation owns
+        the shard and the batch is not there.
         """
-        head = await self._reclaim()
+        head = await self._reclaim(batch)
         if head == batch.head:
             return True
         if head != self._head:
@@ -121,27 +122,30 @@ class PostgresJournal:
             )
         return False
 
-    async def _reclaim(self) -> Head:
+    async def _reclaim(self, batch: Batch) -> Head:
         attempt = 0
         while True:
             await self._disconnect()
             try:
                 async with asyncio.timeout(APPEND_TIMEOUT_S):
-                    connection = await self._connected()
-                    cursor = await connection.execute(
-                        SQL["reclaim_shard"], {"shard_id": self._shard_id, "owner": self._owner}
-                    )
-                    return self._reclaimed(await cursor.fetchone())
+                    return await self._reclaim_once(batch)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 _log.warning("shard %s: Postgres is not back yet: %s", self._shard_id, first_line(error))
                 await asyncio.sleep(_RECONNECT_PAUSE_S[min(attempt, len(_RECONNECT_PAUSE_S) - 1)])
                 attempt += 1
 
-    def _reclaimed(self, row: tuple[Any, ...] | None) -> Head:
-        if row is None:
+    async def _reclaim_once(self, batch: Batch) -> Head:
+        connection = await self._connected()
+        shard = {"shard_id": self._shard_id}
+        row = await (await connection.execute(SQL["reclaim_shard"], {**shard, "owner": self._owner})).fetchone()
+        if row is not None:
+            self.epoch, seq, row_hash = row
+            return Head(seq, row_hash)
+        # Whoever took the shard did so before the lost append, which failed then, or after it, and its rows are there.
+        row = await (await connection.execute(SQL["select_row_hash"], {**shard, "seq": batch.head.seq})).fetchone()
+        if row is None or row[0] != batch.head.row_hash:
             raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it")
-        self.epoch, seq, row_hash = row
-        return Head(seq, row_hash)
+        return batch.head
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
@@ -156,22 +160,29 @@ class PostgresJournal:
 
     async def check_ownership(self) -> None:
         """Raises Deposed if another incarnation has taken the shard, ShardUnavailable if nobody can say."""
-        row = await self._fetch_one("select_epoch", {"shard_id": self._shard_id})
-        # A reclaim of our own may have happened in between, so only a greater epoch than the present one deposes.
-        if row is None or row[0] > self.epoch:
-            raise Deposed(f"shard {self._shard_id}: epoch {self.epoch} was superseded by {row and row[0]}")
+        row = await self._fetch_one("select_owner", {"shard_id": self._shard_id})
+        # The epoch does not tell: a reclaim of our own may have raised it, and its answer be lost or on its way.
+        if row is None or row[0] != self._owner:
+            raise Deposed(f"shard {self._shard_id}: {row and row[0]} has claimed it from {self._owner}")
 
     async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
         """Rows after `after_seq`, checked; see ports.Journal."""
         expected = Head(after_seq, await self._row_hash(after_seq))
-        async with self._readers.connection() as connection, connection.transaction():
-            cursor = connection.cursor(name="tail")
-            await cursor.execute(SQL["select_journal_tail"], {"shard_id": self._shard_id, "after_seq": after_seq})
-            while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
-                for row in map(row_codec.decode, columns):
-                    expected = self._checked(row, expected)
-                    yield row
+        parameters = {"shard_id": self._shard_id, "after_seq": after_seq}
+        with unavailable_on_error(f"replaying the journal of shard {self._shard_id}"):
+            async with (
+                self._readers.connection() as connection,
+                connection.transaction(),
+                connection.cursor(name="tail") as cursor,
+            ):
+                await cursor.execute(SQL["select_journal_tail"], parameters)
+                while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
+                    for row in map(row_codec.decode, columns):
+                        expected = self._checked(row, expected)
+                        yield row
         if expected != claim.head:
+            # Rows of somebody who has claimed the shard meanwhile are no corruption.
+            await self.check_ownership()
             raise Corrupt(
                 f"shard {self._shard_id}: the journal ends at row {expected.seq}, expected {claim.head.seq} "
                 "with the hash that its owner left"

@@ -44,7 +44,9 @@ def migrate(dsn: str, through: int | None = None) -> list[str]:
         connection.execute(SQL["lock_migrations"])
         connection.execute(SQL["create_migrations"])
         seen = {number for (number,) in connection.execute(SQL["select_migrations"])}
-        missing = [step for step in migrations() if step.number not in seen and step.number <= (through or step.number)]
+        missing = [
+            step for step in migrations() if step.number not in seen and (through is None or step.number <= through)
+        ]
         for step in missing:
             connection.execute(step.sql)
             connection.execute(SQL["insert_migration"], {"number": step.number, "name": step.name})

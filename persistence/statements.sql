@@ -47,9 +47,9 @@ set epoch = epoch + 1
 where shard_id = %(shard_id)s and owner = %(owner)s
 returning epoch, head_seq, head_hash;
 
--- name: select_epoch
+-- name: select_owner
 -- An idle owner learns within a second that it was deposed.
-select epoch from shards where shard_id = %(shard_id)s;
+select owner from shards where shard_id = %(shard_id)s;
 
 -- name: append_journal
 -- Fence and append in one round trip. No row is inserted unless this epoch owns the shard and the journal ends where

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 from typing import Final
 
 from portfolio import money
@@ -22,9 +23,8 @@ class MarkSource(StrEnum):
     MARKET = "market"
 
 
-@dataclass(frozen=True, slots=True)
-class ValuedPosition:
-    """A position at its mark."""
+class ValuedPosition(NamedTuple):
+    """A position at its mark. A tuple, because valuing makes one for every position each time."""
 
     position: Position
     mark: Mark

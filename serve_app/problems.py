@@ -98,11 +98,11 @@ def form_error(errors: Sequence[Any]) -> InvalidRequest:
     listed = [{"field": _path(found["loc"]), "detail": found["msg"]} for found in errors[:ERRORS_MAX]]
     first = errors[0]
     error = InvalidRequest(f"{_path(first['loc'])}: {first['msg']}", field=_path(first["loc"]))
-    match [part for part in first["loc"] if isinstance(part, int)]:
-        case [index]:
-            error.at(index)
-        case [update, index, *_]:
-            error.at(index).cause["update"] = update
+    *updates, index = [None, *(part for part in first["loc"] if isinstance(part, int))]
+    if index is not None:
+        error.at(index)
+    if len(updates) > 1:
+        error.cause["update"] = updates[1]
     error.cause["errors"] = listed  # type: ignore[assignment]  # a list goes to JSON as well as a word does
     return error
 

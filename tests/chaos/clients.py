@@ -187,7 +187,8 @@ class ChaosClient:
             return False
         if code != "insufficient-position":
             self._surprise(f"{update.key} was answered {status} {problem}")
-            return status < 500
+            if status >= 500:
+                return False
         self._remember(update, Answer.REFUSED)
         return True
 

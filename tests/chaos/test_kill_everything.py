@@ -163,7 +163,9 @@ async def _until_serving(service: ServiceProcess, told: Told, since: float) -> N
         recent = told.acknowledged_at[bisect_left(told.acknowledged_at, (since, "")) :]
         if len({shard_of(PortfolioId(portfolio_id), SHARDS) for _, portfolio_id in recent}) == SHARDS:
             return
-        assert time.monotonic() < deadline, f"not serving {RECOVERY_TIMEOUT_S:g} s after a kill:\n{service.logs()}"
+        assert time.monotonic() < deadline, (
+            f"not serving {RECOVERY_TIMEOUT_S:g} s after a kill:\n{told.counts}\n{told.surprises[:3]}\n{service.logs()}"
+        )
         await asyncio.sleep(0.1)
 
 
