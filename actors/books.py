@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from actors.documents import Encoded, SummaryDocument, encode, summary_document
+from actors.pacing import Pacer
 from portfolio.book import Book, Mark
 from portfolio.errors import PortfolioNotFound
 from portfolio.ids import InstrumentId, PortfolioId
@@ -75,15 +76,18 @@ class Books:
             return self.documents(book.portfolio_id)
         return encode(book, self.marks)
 
-    def page(self, after: str, limit: int, status: Status | None) -> list[SummaryDocument]:
+    async def page(self, after: str, limit: int, status: Status | None, pacer: Pacer) -> list[SummaryDocument]:
         """At most `limit` portfolios whose ids follow `after`, ordered by id."""
         found: list[SummaryDocument] = []
+        # The copy of the ids holds still while portfolios are opened in between.
         for portfolio_id in self._ids[bisect_right(self._ids, after) :]:
             book = self._books[portfolio_id]
             if status is None or book.status is status:
                 found.append(summary_document(book, value(book, self.marks)))
                 if len(found) == limit:
                     break
+            if pacer.is_due():
+                await pacer.rest()
         return found
 
     def mark(self, marks: Mapping[InstrumentId, Mark]) -> None:

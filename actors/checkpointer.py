@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from actors.books import Books
 from actors.settings import Limits
 from portfolio.book import Book
-from portfolio.errors import ShardUnavailable
+from portfolio.errors import Deposed, ShardUnavailable
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.ports import Checkpoint, CheckpointStore, ValuedBook
 from portfolio.valuation import value
@@ -62,7 +62,7 @@ class Checkpointer:
         self._revalued.update(dict.fromkeys(portfolio_ids))
 
     async def run(self) -> None:
-        """Save checkpoints until cancelled. Raises Deposed or Corrupt when the shard must stop."""
+        """Save checkpoints until cancelled. Whether the shard was deposed is left to the ownership check."""
         last_revalued = time.monotonic()
         while True:
             started = time.monotonic()
@@ -72,7 +72,8 @@ class Checkpointer:
                 self._revalued = {}
             try:
                 await self.save()
-            except ShardUnavailable as error:
+            except (ShardUnavailable, Deposed) as error:
+                # The journal may have claimed the shard again while the checkpoint was under way, which fails it too.
                 _log.warning("the checkpoint is behind at row %s: %s", self.checkpoint_seq, error)
             took_s = time.monotonic() - started
             await asyncio.sleep(took_s / self._limits.checkpoint_duty)
@@ -94,6 +95,10 @@ class Checkpointer:
         books = [self._books.get(portfolio_id) for portfolio_id in dirty]
         closed = [(book.portfolio_id, gone) for book in books for gone in self._closed(book)]
         seq = self.head_seq
+        for book in books:
+            # If the answer is lost, the positions may be there all the same; when they close, they must be deleted.
+            before = self._saved_positions.get(book.portfolio_id, frozenset())
+            self._saved_positions[book.portfolio_id] = before | book.positions.keys()
         # Books are immutable, so they are valued and written one by one while newer ones are committed.
         valued = (ValuedBook(book, value(book, self._books.marks)) for book in books)
         try:

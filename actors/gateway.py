@@ -128,6 +128,8 @@ class Gateway:
 
         A shard that cannot be told now finds them by itself: when it recovers, or when it next looks.
         """
+        if not marks:
+            return MarkCounts(0, 0)
         recorded = await self._caller.call(self._recorder(marks), Method.RECORD_MARKS, pack(marks))
         accepted = len(_TEXTS.decode(recorded.body or b""))
         await self._ask_all(Method.SHOW_MARKS, pack(marks), is_failure_fatal=False)

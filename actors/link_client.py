@@ -52,19 +52,31 @@ class LinkClient(asyncio.Protocol):
             return link
 
         _, link = await asyncio.get_running_loop().create_connection(greeted, host, port)
-        await link._prove(secret)
+        try:
+            await link._prove(secret)
+        except BaseException:
+            link.close()
+            raise
         return link
 
     async def _prove(self, secret: bytes) -> None:
-        if self._greeting is None or self._transport is None:
-            raise ConnectionError("the connection is gone")
-        server_nonce, client_nonce = await self._greeting.get(), challenge.nonce()
-        self._transport.write(framed(client_nonce + challenge.client_proof(secret, server_nonce, client_nonce)))
-        proof = await self._greeting.get()
-        if not challenge.matches(proof, challenge.server_proof(secret, server_nonce, client_nonce)):
-            self._transport.abort()
+        server_nonce, client_nonce = await self._greeted(), challenge.nonce()
+        self._send(client_nonce + challenge.client_proof(secret, server_nonce, client_nonce))
+        if not challenge.matches(await self._greeted(), challenge.server_proof(secret, server_nonce, client_nonce)):
             raise PermissionError("the shard does not have the cluster's secret")
         self._greeting = None
+
+    async def _greeted(self) -> bytes:
+        """The other side's next word in the challenge. Raises ConnectionError if it has hung up."""
+        word = await self._greeting.get() if self._greeting is not None else b""
+        if not word:
+            raise ConnectionError("the other side hung up during the challenge: the secrets may differ")
+        return word
+
+    def _send(self, content: bytes) -> None:
+        if self._transport is None:
+            raise ConnectionError("the connection is gone")
+        self._transport.write(framed(content))
 
     @property
     def is_open(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Publisher:
         self._dirty: dict[PortfolioId, None] = {}
         self._pending: deque[_Pending] = deque()
         self._arrived = asyncio.Event()
+        self._server_run = ""
+        self._next_look = 0.0
         self.is_reachable = True
 
     @property
@@ -87,19 +90,36 @@ class Publisher:
         failures = 0
         while True:
             await asyncio.sleep(self._limits.mirror_interval_s if not failures else _pause_s(failures))
-            while self._dirty:
-                batch = list(self._dirty)[: self._limits.mirror_batch_max]
-                for portfolio_id in batch:
-                    del self._dirty[portfolio_id]
-                try:
-                    await self._mirror.show(await self._pictures(batch))
-                    failures = 0
-                except MirrorUnavailable as error:
-                    self.refresh(batch)
-                    failures += 1
-                    self._report(failures, error)
-                    break
+            try:
+                await self._notice_restart()
+                await self._show_all()
+                failures = 0
+            except MirrorUnavailable as error:
+                failures += 1
+                self._report(failures, error)
             self.is_reachable = not failures
+
+    async def _notice_restart(self) -> None:
+        """Show everything anew to a server that may have lost it."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        run = await self._mirror.server_run()
+        self._next_look = now + self._limits.mirror_look_interval_s
+        if run != self._server_run:
+            self._server_run = run
+            self.refresh(book.portfolio_id for book in self._books)
+
+    async def _show_all(self) -> None:
+        while self._dirty:
+            batch = list(self._dirty)[: self._limits.mirror_batch_max]
+            for portfolio_id in batch:
+                del self._dirty[portfolio_id]
+            try:
+                await self._mirror.show(await self._pictures(batch))
+            except BaseException:
+                self.refresh(batch)
+                raise
 
     async def _pictures(self, portfolio_ids: Sequence[PortfolioId]) -> list[Picture]:
         pacer = Pacer(self._limits.loop_slice_ms, self._limits.mirror_share)

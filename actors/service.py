@@ -44,7 +44,6 @@ class Service:
         self._reads: Mapping[str, Callable[[Any], Answer]] = {
             Method.STATE: self._state,
             Method.POSITIONS: self._positions,
-            Method.PAGE: self._page,
             Method.BOOK: self._book,
             Method.SHOW_MARKS: self._show_marks,
             Method.SHARD_STATUS: self._shard_status,
@@ -54,6 +53,7 @@ class Service:
             Method.UPDATE: self._write,
             Method.STATUS: self._write,
             Method.UPDATE_MANY: self._update_many,
+            Method.PAGE: self._page,
             Method.RECORD_MARKS: self._record_marks,
             Method.KNOWN_KEYS: self._known_keys,
         }
@@ -89,9 +89,6 @@ class Service:
         documents = self._shard.books.documents(question.portfolio_id)
         return _unless_known(documents, documents.positions, question.if_none_match)
 
-    def _page(self, question: PageQuestion) -> Answer:
-        return Answer(to_json(self._shard.books.page(question.after, question.limit, question.status)))
-
     def _book(self, question: PortfolioQuestion) -> Answer:
         return Answer(pack(self._shard.books.get(question.portfolio_id)))
 
@@ -103,8 +100,10 @@ class Service:
         return Answer(pack(asdict(self._shard.status())))
 
     async def _write(self, command: Command) -> Answer:
+        # The books are taken first: a shard that stops right after the commit must not deny what it has booked.
+        books = self._shard.books
         outcome = await self._shard.submit(command)
-        documents = self._shard.books.documents_of(outcome.book)
+        documents = books.documents_of(outcome.book)
         return Answer(documents.state, documents.etag, outcome.replayed)
 
     async def _update_many(self, commands: list[UpdatePortfolio]) -> Answer:
@@ -119,6 +118,10 @@ class Service:
             return self._shard.submit(command)
         except PortfolioError as error:
             return error
+
+    async def _page(self, question: PageQuestion) -> Answer:
+        page = self._shard.books.page(question.after, question.limit, question.status, self._shard.pacer())
+        return Answer(to_json(await page))
 
     async def _record_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
         return Answer(pack(sorted(await self._shard.record_marks(marks))))

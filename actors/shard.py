@@ -13,6 +13,7 @@ from typing import Final
 
 from actors.books import Books
 from actors.checkpointer import Checkpointer
+from actors.pacing import Pacer
 from actors.publisher import Publisher
 from actors.recovery import Recovered, recover
 from actors.settings import Limits
@@ -90,6 +91,10 @@ class Shard:
         """The committed state. Raises ShardUnavailable while recovering and once stopped."""
         return self._served().books
 
+    def pacer(self) -> Pacer:
+        """For a caller's long work on this shard's loop."""
+        return Pacer(self._limits.loop_slice_ms)
+
     def submit(self, command: Command) -> asyncio.Future[Outcome]:
         """Queue a command for the writer; see Writer.submit."""
         return self._served().writer.submit(command)
@@ -116,6 +121,8 @@ class Shard:
             serving = self._assemble(claim, recovered)
             unannounced = await self._journal.unannounced(claim.announced_seq)
         except Corrupt as error:
+            # What looks broken may be the work of a newer owner, who has saved a checkpoint since the claim.
+            await self._journal.check_ownership()
             self._reason = error
             raise
         books = [serving.books.get(portfolio_id) for portfolio_id in unannounced]

@@ -73,18 +73,9 @@ class ShardActor:
         return f"{ray.get_runtime_context().get_node_id()[:12]}/{os.getpid()}/{self._incarnation}"
 
     async def _live(self) -> None:
-        await self._connections.open()
-        socket_path, port = await self._link.start()
-        self._endpoint.set_result(
-            Endpoint(
-                node_id=ray.get_runtime_context().get_node_id(),
-                socket_path=str(socket_path),
-                host=self._config.link_host,
-                port=port,
-                incarnation=self._incarnation,
-            )
-        )
         try:
+            await self._connections.open()
+            self._endpoint.set_result(await self._listen())
             await self._recover()
             # What recovery made lives as long as the process: the collector need not look at it again.
             gc.collect()
@@ -99,6 +90,16 @@ class ShardActor:
         except Exception:  # noqa: BLE001 - whatever it is, the journal knows better than this process.
             _log.exception("stopping, to be restarted and recover from the journal")
             os._exit(1)
+
+    async def _listen(self) -> Endpoint:
+        socket_path, port = await self._link.start()
+        return Endpoint(
+            node_id=ray.get_runtime_context().get_node_id(),
+            socket_path=str(socket_path),
+            host=self._config.link_host,
+            port=port,
+            incarnation=self._incarnation,
+        )
 
     async def _recover(self) -> None:
         while True:

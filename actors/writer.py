@@ -21,8 +21,11 @@ from portfolio.commands import Command, UpdatePortfolio, request_hash
 from portfolio.decide import Decision, deciding
 from portfolio.errors import (
     Corrupt,
+    Deposed,
+    DeposedInDoubt,
     IdempotencyKeyReused,
     InvalidRequest,
+    OutcomeUnknown,
     Overloaded,
     PortfolioError,
     Rejected,
@@ -105,6 +108,7 @@ class Writer:
         self._queued_rows = 0
         self._arrived = asyncio.Event()
         self._stopped: PortfolioError | None = None
+        self._is_appending = False
         self.figures = WriterFigures()
 
     @property
@@ -158,6 +162,10 @@ class Writer:
 
     def _stop(self, reason: PortfolioError, batch: Sequence[_Waiting]) -> None:
         self._stopped = reason
+        if self._is_appending:
+            # The journal was asked and has not answered: nobody may be told that nothing was booked.
+            for waiting in batch:
+                _fail(waiting, OutcomeUnknown(f"the shard stopped during the commit: {reason}"))
         for waiting in (*batch, *self._queue):
             _fail(waiting, ShardUnavailable(f"the shard has stopped: {reason}"))
         self._queue.clear()
@@ -193,12 +201,19 @@ class Writer:
 
     async def _append(self, draft: _Draft) -> bool:
         """Whether the draft is durable now; not, if the journal has one of its keys already."""
+        if not draft.rows:
+            return True
+        self._is_appending = True
         try:
-            if draft.rows:
-                await self._journal.append(draft.rows)
+            await self._journal.append(draft.rows)
         except DuplicateKeys as error:
+            self._is_appending = False
             _log.info("a batch repeats what was booked before: %s", error)
             return False
+        except (ShardUnavailable, Deposed) as error:
+            self._is_appending = isinstance(error, DeposedInDoubt)
+            raise
+        self._is_appending = False
         return True
 
     async def _decide(self, batch: Sequence[_Waiting]) -> _Draft:

@@ -16,7 +16,7 @@ def has_haproxy() -> bool:
 
 def environment(haproxy_dir: Path) -> Mapping[str, str]:
     """Variables for a Ray that this process starts. Ports and files are its own, so that services can stand side by side."""
-    metrics_port, stats_port, grpc_port = free_ports(3)
+    metrics_port, stats_port, grpc_port, fallback_port, fallback_grpc_port = free_ports(5)
     replica_ports = _free_range(100)
     shared = {
         # Shards and replicas run at nice 15 otherwise, and lose to everything else on a busy node.
@@ -33,6 +33,9 @@ def environment(haproxy_dir: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        # HAProxy turns to Serve's own proxy on this port when no replica is left: another service's must not be there.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc_port),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica_ports),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports + 99),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc_port),

@@ -37,14 +37,13 @@ class RuntimeDir:
         return self.path / "ray"
 
     def create(self) -> None:
-        """Make it anew. Raises PermissionError if somebody else has made it."""
-        self.remove()
-        self.path.mkdir(mode=0o700)
+        """Make it, if it is not there. Raises PermissionError if somebody else has made it."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
         found = self.path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise PermissionError(f"{self.path} is not ours: remove it, or set TMPDIR to another directory")
         for part in (self.links, self.haproxy, self.ray):
-            part.mkdir(mode=0o700)
+            part.mkdir(mode=0o700, exist_ok=True)
 
     def remove(self) -> None:
         """Take it away, if it is there and ours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -49,19 +50,29 @@ class Service:
     def running(self) -> Iterator[Gateway]:
         """The service with its shards serving; stopped in good order at the end, whatever happened."""
         settings = self.settings
-        settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        # Root's Postgres runs under another user, who has to get through.
+        settings.data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         with ExitStack() as stack:
             stack.enter_context(DataDirLock(settings.data_dir))
-            leftovers.end_leftovers(self._runtime.path)
+            if settings.ray_address is None:
+                leftovers.end_leftovers(self._runtime.path)
+                self._runtime.remove()
+            # On a Ray that was given, shards may have outlived the last run; their sockets are in there.
             self._runtime.create()
             stack.callback(self._runtime.remove)
             self._report("starting Postgres and Valkey")
             servers = stack.enter_context(Servers(settings, self._report))
             migrate(servers.postgres_dsn)
             cluster = set_up_cluster(servers.postgres_dsn, settings.shard_count)
+            if cluster.shard_count != settings.shard_count:
+                self._report(
+                    f"this database has {cluster.shard_count} shards; PORTFOLIO_SHARD_COUNT does not change that"
+                )
             self._report("starting Ray")
-            self._start_ray()
+            # Stopped even if it does not start: it may have come halfway.
             stack.callback(self._stop_ray)
+            with signals_kept():
+                self._start_ray()
             self._watch(servers, stack)
             self._report(f"starting {cluster.shard_count} shards")
             stack.callback(self._stop_shards, cluster.shard_count)
@@ -151,6 +162,19 @@ class Service:
             # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Give TERM and Ctrl-C back to whom they belonged before.
+
+    When Ray starts, its core puts a handler for TERM beneath Python's, which aborts the process and leaves all the rest.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def interrupt_on_term() -> None:

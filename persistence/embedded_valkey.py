@@ -11,7 +11,7 @@ from persistence.embedded_home import open_home
 from persistence.embedded_process import Deadline
 from persistence.embedded_valkey_launch import STOP_TIMEOUT_S, HeldValkey
 
-MAXMEMORY_BYTES = 256 * 1024 * 1024
+MAXMEMORY_BYTES = 1024 * 1024 * 1024
 
 
 class EmbeddedValkey:

@@ -17,7 +17,7 @@ from persistence import postgres, row_codec
 from persistence.postgres import Connection, first_line, unavailable_on_error
 from persistence.row_codec import Batch
 from persistence.statements import SQL
-from portfolio.errors import Corrupt, Deposed, ShardUnavailable
+from portfolio.errors import Corrupt, Deposed, DeposedInDoubt, ShardUnavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
 from portfolio.ports import Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
 
@@ -144,7 +144,7 @@ class PostgresJournal:
         # Whoever took the shard did so before the lost append, which failed then, or after it, and its rows are there.
         row = await (await connection.execute(SQL["select_row_hash"], {**shard, "seq": batch.head.seq})).fetchone()
         if row is None or row[0] != batch.head.row_hash:
-            raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it")
+            raise DeposedInDoubt(f"shard {self._shard_id}: another incarnation has claimed it")
         return batch.head
 
     async def _connected(self) -> Connection:

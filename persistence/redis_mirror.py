@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 from portfolio.ports import MirrorUnavailable, Picture
 
 STREAM: Final = "portfolio:events"
-STREAM_LENGTH_MAX: Final = 100_000
+STREAM_LENGTH_MAX: Final = 10_000
 STATE_TTL_S: Final = 300
 POSITIONS_TTL_S: Final = 60
 WEIGHTS_TTL_S: Final = 300
@@ -47,6 +47,14 @@ class RedisMirror:
         )
         self._digest: str | None = None
 
+    async def server_run(self) -> str:
+        """The run id of the Redis server, which is another after each restart."""
+        try:
+            info = await self._redis.info("server")
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+        return str(info["run_id"])
+
     async def show(self, pictures: Sequence[Picture]) -> None:
         """Replace what is older than each picture, a portfolio at a time but in one round trip."""
         try:
@@ -72,8 +80,10 @@ class RedisMirror:
 
     async def _announce(self, events: Sequence[bytes]) -> None:
         async with self._redis.pipeline(transaction=True) as pipeline:
+            # First, because a server whose memory is full still trims, and then has room again.
+            pipeline.xtrim(STREAM, maxlen=STREAM_LENGTH_MAX, approximate=True)
             for event in events:
-                pipeline.xadd(STREAM, {"event": event}, maxlen=STREAM_LENGTH_MAX, approximate=True)
+                pipeline.xadd(STREAM, {"event": event})
             await pipeline.execute()
 
     async def _translated(self, doing: Awaitable[None]) -> None:

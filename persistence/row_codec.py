@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 from persistence.array_literal import plain_array, text_array
 from portfolio import money
 from portfolio.entries import Booked, Entry, Opened, StatusChanged
-from portfolio.errors import Corrupt
+from portfolio.errors import Corrupt, PortfolioError
 from portfolio.ids import Currency, IdempotencyKey, InstrumentId, PortfolioId
 from portfolio.ports import Head, PendingRow, StoredRow
 from portfolio.status import Status
@@ -153,7 +153,10 @@ def decode(columns: Sequence[Any]) -> StoredRow:
     seq, epoch, row_format, *rest, row_hash = columns
     if row_format != FORMAT:
         raise Corrupt(f"journal row {seq} has format {row_format}, expected {FORMAT}")
-    entry, key, request_hash = _entry(rest)
+    try:
+        entry, key, request_hash = _entry(rest)
+    except (PortfolioError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise Corrupt(f"journal row {seq} cannot be read: {error!r}") from error
     return StoredRow(seq, epoch, entry, key, request_hash, row_hash)
 
 

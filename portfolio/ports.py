@@ -159,6 +159,12 @@ class Picture:
 class Mirror(Protocol):
     """The copy for readers that need no guarantees, and the stream of events."""
 
+    async def server_run(self) -> str:
+        """A name of the server's present run: another one means that what it held may be gone.
+
+        Raises MirrorUnavailable.
+        """
+
     async def show(self, pictures: Sequence[Picture]) -> None:
         """Replace what is older than each picture. Raises MirrorUnavailable."""
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple
-from typing import Final
+from typing import Final, NamedTuple
 
 from portfolio import money
 from portfolio.book import Book, Mark, Position

@@ -9,7 +9,7 @@ from portfolio import ids
 from portfolio.errors import InvalidRequest
 from portfolio.ids import IdempotencyKey
 
-_EXPECTED: Final = re.compile(r'"(\d{1,18})(?:\.\d{1,40})?"')
+_EXPECTED: Final = re.compile(r'"(\d{1,18})(?:\.\d{1,40})?"', re.ASCII)
 _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 
 

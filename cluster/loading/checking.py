@@ -116,14 +116,15 @@ class Checker:
     def _account(self, portfolio_id: PortfolioId, book: Book | None, items: Sequence[Item]) -> Account:
         if book is not None:
             return Account(portfolio_id, None, book, book.version)
-        opening = next((item.opening for item in items if item.opening is not None), None)
+        naming = next((item for item in items if "portfolio_name" in item.opening), None)
         try:
-            if opening is None:
+            if naming is None:
                 raise PortfolioNotFound(f"there is no portfolio {portfolio_id}: give a portfolio_name to open it")
+            opening = OpenPortfolio(portfolio_id=portfolio_id, **naming.opening)
             return Account(portfolio_id, opening, decide(None, opening, now=self._now).book, 0)
         except PortfolioError as error:
             # Once, not for every row: they all wait for the same.
-            self._refuse(items[0], error)
+            self._refuse(naming or items[0], error)
             return Account(portfolio_id, None, None, 0)
 
     async def _find_known(self, account: Account, count: int) -> None:
@@ -151,9 +152,12 @@ class Checker:
                     self._refuse(item, error)
 
     def _check_opening(self, account: Account, item: Item) -> None:
-        if None not in (account.opening, item.opening) and account.opening != item.opening:
-            detail = f"{account.portfolio_id} is to be opened in another way than by a row before"
-            self._refuse(item, InvalidRequest(detail, field="portfolio_name"))
+        for field, wanted in item.opening.items():
+            found = getattr(account.opening, field, wanted)
+            if found != wanted:
+                detail = f"{field} is {wanted!r}, expected {found!r} as where {account.portfolio_id} is first named"
+                self._refuse(item, InvalidRequest(detail, field=field))
+                return
 
     def _refuse(self, item: Item, error: PortfolioError) -> None:
         field = error.cause.get("field") or _BLAMED.get(type(error))

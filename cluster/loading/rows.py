@@ -11,14 +11,14 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from cluster.loading.report import Problem
 from portfolio import ids
-from portfolio.commands import OpenPortfolio
 from portfolio.errors import InvalidRequest
-from portfolio.ids import Currency, PortfolioId
+from portfolio.ids import PortfolioId
 from portfolio.transactions import Transaction
 from serve_app.schemas import Moment, Number, PortfolioIdText, PositionUpdate
 
 _SHOWN_MAX: Final = 80
 _ID_LENGTH_MAX: Final = 100
+_NOTHING: Final[Mapping[str, Any]] = {}
 _FLAGS: Final = {"true": True, "false": False}
 
 
@@ -56,13 +56,13 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row that has the right form. `opening` is how the row would open its portfolio; None if it names none."""
+    """A row that has the right form. `opening` holds what it says about how to open its portfolio."""
 
     line: int
     portfolio_id: PortfolioId
     effective_at: datetime | None
     transaction: Transaction
-    opening: OpenPortfolio | None
+    opening: Mapping[str, Any]
 
 
 def read_row(row: RawRow) -> Item | list[Problem]:
@@ -78,16 +78,9 @@ def read_row(row: RawRow) -> Item | list[Problem]:
         return [_problem(row, str(error.cause.get("field")), error.detail)]
 
 
-def _opening(form: FileRow) -> OpenPortfolio | None:
-    if form.portfolio_name is None:
-        return None
-    return OpenPortfolio(
-        portfolio_id=PortfolioId(form.portfolio_id),
-        portfolio_name=ids.portfolio_name(form.portfolio_name),
-        base_currency=Currency(form.base_currency or "USD"),
-        allow_short=form.allow_short is not False,
-        min_cash=form.min_cash,
-    )
+def _opening(form: FileRow) -> Mapping[str, Any]:
+    given: dict[str, Any] = {name: getattr(form, name) for name in OPENING_COLUMNS if name in form.model_fields_set}
+    return given or _NOTHING
 
 
 def _form_problem(row: RawRow, error: Any) -> Problem:
@@ -95,7 +88,7 @@ def _form_problem(row: RawRow, error: Any) -> Problem:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
         return _problem(row, field, f"{field} is empty")
-    return _problem(row, field, f"{field} is {row.cells.get(field or '', '')[:_SHOWN_MAX]!r}: {message}")
+    return _problem(row, field, f"{field} is {row.cells.get(field or '', '')[:_SHOWN_MAX]!r}, {message}")
 
 
 def _problem(row: RawRow, field: str | None, reason: str) -> Problem:

@@ -54,7 +54,6 @@ class Source:
         """The rows, in order, 20,000 at a time. Raises InvalidRequest if the file is damaged or was changed."""
         rows = self._rows()
         while block := list(islice(rows, BLOCK_ROWS)):
-            self._check_unchanged()
             yield [row for row in block if row is not None]
 
     def repeated_transaction_ids(self) -> frozenset[UUID]:
@@ -86,10 +85,13 @@ class Source:
         try:
             frames = self.layout.scan().collect_batches(chunk_size=BLOCK_ROWS)
             for texts in chain.from_iterable(frame.iter_rows() for frame in frames):
+                if count % BLOCK_ROWS == 0:
+                    self._check_unchanged()
                 yield self.layout.raw_row(count, texts)
                 count += 1
         except (PolarsError, OSError) as error:
             raise _unreadable(self.path, error) from error
+        self._check_unchanged()
         if count != self.layout.row_count:
             raise InvalidRequest(f"{self.path}: {count:,} rows could be read, expected {self.layout.row_count:,}")
 
@@ -140,4 +142,4 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _unreadable(path: Path, error: Exception) -> InvalidRequest:
-    return InvalidRequest(f"{path} cannot be read: {str(error).splitlines()[0] if str(error) else error!r}")
+    return InvalidRequest(f"{path} cannot be read: {next(iter(str(error).splitlines()), type(error).__name__)}")

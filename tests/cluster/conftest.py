@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -16,7 +15,6 @@ from cluster.handles import HandleCaller
 from persistence.embedded_home import open_home
 from persistence.embedded_valkey_launch import SOCKET_NAME
 from persistence.migrate import read_cluster
-from portfolio.errors import PortfolioError
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import shard_of
 from tests.cluster.service_process import ServiceProcess, service_process

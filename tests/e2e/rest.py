@@ -64,9 +64,7 @@ class Rest:
     ) -> None:
         self.http.close()
 
-    def open(
-        self, portfolio_id: str | None = None, *, key: str | None = None, **opening: object
-    ) -> httpx.Response:
+    def open(self, portfolio_id: str | None = None, *, key: str | None = None, **opening: object) -> httpx.Response:
         """POST /portfolios."""
         body = {"portfolio_id": portfolio_id if portfolio_id is not None else new_id(), **opening}
         return self.post("/portfolios", body, key=key)
@@ -112,14 +110,10 @@ class Rest:
         """POST /updates."""
         return self.post("/updates", {"updates": list(updates)})
 
-    def post(
-        self, path: str, body: object, *, key: str | None = None, if_match: str | None = None
-    ) -> httpx.Response:
+    def post(self, path: str, body: object, *, key: str | None = None, if_match: str | None = None) -> httpx.Response:
         """POST a JSON body under the base path."""
         headers = {
-            name: value
-            for name, value in (("Idempotency-Key", key), ("If-Match", if_match))
-            if value is not None
+            name: value for name, value in (("Idempotency-Key", key), ("If-Match", if_match)) if value is not None
         }
         return self.http.post(f"{API}{path}", json=body, headers=headers)
 

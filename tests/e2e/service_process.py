@@ -197,9 +197,9 @@ def _alive(started: Mapping[int, float]) -> list[psutil.Process]:
 def _listening_ports(pids: frozenset[int] | None) -> frozenset[int]:
     """The TCP ports that these processes (None: all) listen on."""
     return frozenset(
-        connection.laddr.port
+        int(connection.laddr[1])
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and (pids is None or connection.pid in pids)
+        if connection.laddr and connection.status == psutil.CONN_LISTEN and (pids is None or connection.pid in pids)
     )
 
 

@@ -119,7 +119,9 @@ class MemoryGateway:
             return True
         decision = decide(self.books.get(command.portfolio_id), command, now=self._now, marks=self.marks)
         given = [
-            entry.transaction_id for entry in decision.entries if isinstance(entry, Booked) and entry.transaction_id_given
+            entry.transaction_id
+            for entry in decision.entries
+            if isinstance(entry, Booked) and entry.transaction_id_given
         ]
         if len(set(given)) < len(given) or not self._transaction_ids.isdisjoint(given):
             raise InvalidRequest("a transaction_id is booked already", field="transaction_id").at(0)

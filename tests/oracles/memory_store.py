@@ -242,6 +242,11 @@ class MemoryMirror:
         self.events: list[bytes] = []
         self.is_down = False
         self.lost_answers = 0
+        self.run = "first"
+
+    async def server_run(self) -> str:
+        await self._answer()
+        return self.run
 
     async def show(self, pictures: Sequence[Picture]) -> None:
         await self._answer()

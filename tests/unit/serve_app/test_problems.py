@@ -100,7 +100,7 @@ def test_a_form_error_of_the_whole_body_names_the_body() -> None:
 
 def test_form_errors_are_listed_up_to_a_bound_and_named_in_bounded_length() -> None:
     error = _refused(PortfolioUpdate, {**{f"{'k' * 10_000}{number}": 1 for number in range(50)}, "updates": [{}]})
-    told = json.loads(problem_response(error).body)
+    told = json.loads(bytes(problem_response(error).body))
     assert len(told["errors"]) == 20
     assert len(problem_response(error).body) < 10_000
 
