@@ -23,6 +23,7 @@ from portfolio.commands import Command
 from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable
 from portfolio.ids import InstrumentId, ShardId
 from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, Mirror, RequestKey
+from portfolio.sharding import shard_of
 
 _log = logging.getLogger(__name__)
 _SLOW_COMMIT: Final = timedelta(seconds=30)
@@ -97,6 +98,13 @@ class Shard:
 
     def submit(self, command: Command) -> asyncio.Future[Outcome]:
         """Queue a command for the writer; see Writer.submit."""
+        owner = shard_of(command.portfolio_id, self._shard_count)
+        if owner != self.shard_id:
+            # Two shards that book one portfolio would repeat its versions, which stops the later one.
+            raise ShardUnavailable(
+                f"portfolio {command.portfolio_id} is of shard {owner} of {self._shard_count}, not {self.shard_id}",
+                shard=owner,
+            )
         return self._served().writer.submit(command)
 
     def _served(self) -> _Serving:

@@ -26,6 +26,7 @@ from portfolio.errors import Corrupt, Deposed, PortfolioError, ShardUnavailable
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
+_FAREWELL_S = 0.5
 
 
 def _log_to(config: ShardConfig) -> None:
@@ -83,7 +84,7 @@ class ShardActor:
             await self._shard.run()
         except Deposed as error:
             _log.error("stopping for good: %s", error)
-            self._leave_for_good()
+            await self._leave_for_good()
         except Corrupt as error:
             # Starting again would read the same rows: stay, answer nothing, and let readiness say why.
             _log.critical("stopped until an operator has looked: %s", error)
@@ -110,8 +111,10 @@ class ShardActor:
                 _log.warning("recovery waits: %s", error)
                 await asyncio.sleep(_RETRY_S)
 
-    def _leave_for_good(self) -> None:
+    async def _leave_for_good(self) -> None:
         self._link.close()
+        # Those who wait have just been refused, and would not learn that nothing was booked if the process ended now.
+        await asyncio.sleep(_FAREWELL_S)
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
     async def endpoint(self) -> Endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -187,13 +187,15 @@ class Writer:
         return batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:
+        found: Mapping[RequestKey, bytes] = {}
         try:
             for _ in range(_ATTEMPTS_MAX):
-                draft = await self._decide(batch)
+                draft = await self._decide(batch, found)
                 if await self._append(draft):
                     self._apply(draft)
                     return
-                batch = await self._without_duplicates(batch)
+                found = await self._journal.find_keys({waiting.key for waiting in batch if waiting.key is not None})
+                batch = await self._without_taken_ids(batch, found)
             raise ShardUnavailable("the journal has keys that it does not show")
         except ShardUnavailable as error:
             for waiting in batch:
@@ -216,8 +218,9 @@ class Writer:
         self._is_appending = False
         return True
 
-    async def _decide(self, batch: Sequence[_Waiting]) -> _Draft:
-        draft = _Draft()
+    async def _decide(self, batch: Sequence[_Waiting], found: Mapping[RequestKey, bytes]) -> _Draft:
+        # Keys found in the journal are known to this batch, however few keys memory holds.
+        draft = _Draft(keys=dict(found))
         pacer = Pacer(self._limits.loop_slice_ms)
         # Time as recorded never goes back within a shard, whatever the machine's clock does.
         self._recorded_at = max(self._clock(), self._recorded_at)
@@ -285,7 +288,7 @@ class Writer:
         asked = [waiting.key for waiting, error in draft.refused if waiting.key and not self._is_known(waiting, error)]
         if not asked or self._keys.is_complete:
             return
-        self._keys.learn(await self._journal.find_keys(asked))
+        draft.keys.update(await self._journal.find_keys(asked))
         refused, draft.refused = draft.refused, []
         for waiting, error in refused:
             try:
@@ -301,10 +304,8 @@ class Writer:
             waiting.key is not None and self._keys.get(waiting.key) is not None
         )
 
-    async def _without_duplicates(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
-        """What is left of a batch that the journal's unique indexes refused, once its keys are known here."""
-        keys = {waiting.key for waiting in batch if waiting.key is not None}
-        self._keys.learn(await self._journal.find_keys(keys))
+    async def _without_taken_ids(self, batch: Sequence[_Waiting], found: Mapping[RequestKey, bytes]) -> list[_Waiting]:
+        """What is left of a batch that the journal's unique indexes refused; its repeats, whose keys were `found`, stay."""
         taken = await self._journal.find_transaction_ids(
             asked.transaction_id
             for waiting in batch
@@ -314,7 +315,7 @@ class Writer:
         )
         left: list[_Waiting] = []
         for waiting in batch:
-            is_repeat = waiting.key is not None and self._keys.get(waiting.key) is not None
+            is_repeat = waiting.key in found
             repeated = None if is_repeat else _taken_id(waiting.command, taken)
             if repeated is None:
                 left.append(waiting)

@@ -23,6 +23,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 import ray
 from pydantic import ValidationError
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from actors.documents import PositionDocument, StateDocument
 from actors.gateway import Gateway, MarkCounts
@@ -34,11 +35,10 @@ from portfolio import ids
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.errors import OutcomeUnknown, PortfolioError, Unavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
-from portfolio.status import Status
 from serve_app.app import NAMESPACE
 from serve_app.batches import newest_marks, result_of
 from serve_app.problems import form_error
-from serve_app.schemas import KeyedUpdate, MarkUpdate, PortfolioOpening, PortfolioUpdate, PositionUpdate
+from serve_app.schemas import KeyedUpdate, MarkUpdate, PortfolioOpening, PortfolioUpdate, PositionUpdate, StatusChange
 from serve_app.wire import UpdateResult
 
 Number = Decimal | int | str
@@ -62,6 +62,9 @@ def attach(settings: Settings | None = None) -> None:
     address = wanted.ray_address
     if address is None and wanted.ray_address_file.exists():
         address = wanted.ray_address_file.read_text(encoding="ascii").strip()
+        # The service's Ray asks for the user's token. Ray sends it by itself only to a cluster that it finds by itself,
+        # which on a machine with several services may be the wrong one.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     if address is None:
         raise ConnectionError(f"no service runs on {wanted.data_dir}: start one, or set PORTFOLIO_RAY_ADDRESS")
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
@@ -87,9 +90,9 @@ class AsyncClient:
 
     @classmethod
     async def connect(cls, settings: Settings | None = None) -> Self:
-        """A client of the service that runs here, or at PORTFOLIO_RAY_ADDRESS."""
+        """A client of the service that runs here, or at PORTFOLIO_RAY_ADDRESS. Raises ConnectionError."""
         await asyncio.to_thread(attach, settings)
-        return cls(await gateway_by_handles())
+        return cls(await _patiently(gateway_by_handles, PATIENCE_S))
 
     async def create(
         self,
@@ -133,17 +136,12 @@ class AsyncClient:
     async def change_status(
         self, portfolio_id: str, status: str, *, expected_version: int | None = None
     ) -> StateDocument:
-        """Give a portfolio another status. Raises IllegalStatusChange."""
-        command = ChangeStatus(
-            portfolio_id=ids.portfolio_id(portfolio_id),
-            status=Status(status.upper()),
-            idempotency_key=_key(None),
-            expected_version=expected_version,
-        )
-        return await self._written(command)
+        """Give a portfolio another status. Raises InvalidRequest or IllegalStatusChange."""
+        change = _formed(StatusChange.model_validate, {"status": status})
+        return await self._written(change.command(ids.portfolio_id(portfolio_id), _key(None), expected_version))
 
     async def _written(self, command: OpenPortfolio | UpdatePortfolio | ChangeStatus) -> StateDocument:
-        answer = await self._patiently(lambda: self._gateway.write(command))
+        answer = await self._asked(lambda: self._gateway.write(command))
         return _STATES.decode(answer.body or b"")
 
     async def update_many(self, updates: Sequence[KeyedUpdate | Mapping[str, Any]]) -> list[UpdateResult]:
@@ -172,36 +170,27 @@ class AsyncClient:
 
     async def state(self, portfolio_id: str) -> StateDocument:
         """The state now, never older than an acknowledged write. Raises PortfolioNotFound."""
-        answer = await self._patiently(lambda: self._gateway.state(ids.portfolio_id(portfolio_id)))
+        answer = await self._asked(lambda: self._gateway.state(ids.portfolio_id(portfolio_id)))
         return _STATES.decode(answer.body or b"")
 
     async def positions(self, portfolio_id: str) -> list[PositionDocument]:
         """The positions now, cash among them. Raises PortfolioNotFound."""
-        answer = await self._patiently(lambda: self._gateway.positions(ids.portfolio_id(portfolio_id)))
+        answer = await self._asked(lambda: self._gateway.positions(ids.portfolio_id(portfolio_id)))
         return _POSITIONS.decode(answer.body or b"")
 
     async def update_marks(self, marks: Iterable[MarkUpdate | Mapping[str, Any]]) -> MarkCounts:
         """Set market prices; of several for one instrument the newest counts. Durable when it returns."""
         formed = [_formed(MarkUpdate.model_validate, mark) for mark in marks]
         newest = newest_marks(formed)
-        counts = await self._patiently(lambda: self._gateway.update_marks(newest))
+        counts = await self._asked(lambda: self._gateway.update_marks(newest))
         return MarkCounts(counts.accepted, len(formed) - counts.accepted)
 
     async def shard_statuses(self) -> list[ShardStatus | PortfolioError]:
         """How each shard is doing."""
         return list(await self._gateway.statuses())
 
-    async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
-        deadline = asyncio.get_running_loop().time() + self._patience_s
-        attempt = 0
-        while True:
-            try:
-                return await call()
-            except (Unavailable, OutcomeUnknown):
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            await asyncio.sleep(_PAUSE_S[min(attempt, len(_PAUSE_S) - 1)])
-            attempt += 1
+    async def _asked(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        return await _patiently(call, self._patience_s)
 
 
 class Client:
@@ -268,6 +257,20 @@ class Client:
 def connect(settings: Settings | None = None) -> Client:
     """A client of the service that runs here, or at PORTFOLIO_RAY_ADDRESS."""
     return Client(settings)
+
+
+async def _patiently(call: Callable[[], Awaitable[Result]], patience_s: float) -> Result:
+    """The call's result, the call repeated for `patience_s` while a shard is away."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except (Unavailable, OutcomeUnknown):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_PAUSE_S[min(attempt, len(_PAUSE_S) - 1)])
+        attempt += 1
 
 
 def _formed(validate: Callable[[Any], Result], content: Any) -> Result:

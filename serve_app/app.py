@@ -92,10 +92,11 @@ def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
         redirect_slashes=False,
     )
     app.add_middleware(Admission)
-    for part in (portfolios, batches, health):
-        app.include_router(part.router)
+    routers = [part.router for part in (portfolios, batches, health)]
+    for router in routers:
+        app.include_router(router)
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, routers)
     return app
 
 

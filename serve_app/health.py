@@ -12,6 +12,7 @@ from actors.documents import to_json
 from actors.shard import Phase, ShardStatus
 from portfolio.errors import PortfolioError
 from serve_app.backend import backend_of
+from serve_app.problems import documented
 from serve_app.schemas import Alive
 from serve_app.wire import Readiness, Versions
 
@@ -24,7 +25,11 @@ async def healthz() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness, "description": "Not ready."}})
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready."}, **documented("overloaded")},
+)
 async def readyz(request: Request) -> Response:
     """Every shard is owned and serves, and Postgres answers; else 503, naming what does not."""
     backend = backend_of(request)
@@ -44,7 +49,7 @@ def _reason(found: ShardStatus | PortfolioError) -> str | None:
     return None if found.phase is Phase.SERVING else found.reason or found.phase.value
 
 
-@router.get("/version")
+@router.get("/version", responses=documented("overloaded"))
 async def versions() -> Versions:
     """What runs here."""
     return Versions(

@@ -37,6 +37,8 @@ SEED_VARIABLE: Final = "CHAOS_SEED"
 
 
 class Victim(StrEnum):
+    """What is killed; the later, the graver."""
+
     SHARD = "shard actor"
     POSTGRES = "Postgres"
     EVERYTHING = "everything"
@@ -197,8 +199,8 @@ def _version(document: bytes) -> bytes:
 def _table(told: Told, rounds: Sequence[Round], truth: Truth, breaches: Counter[Breach], took_s: float) -> list[str]:
     answers = Counter(asked.answer for asked in told.asked.values())
     longest: dict[Victim, float] = defaultdict(float)
-    for played, away_s in _absences(told, rounds):
-        longest[played.victim] = max(longest[played.victim], away_s)
+    for victim, away_s in _absences(told, rounds):
+        longest[victim] = max(longest[victim], away_s)
     figures: dict[str, object] = {
         **{f"rounds: {victim}": count for victim, count in Counter(played.victim for played in rounds).items()},
         "updates attempted": told.counts["attempted"],
@@ -221,18 +223,13 @@ def _table(told: Told, rounds: Sequence[Round], truth: Truth, breaches: Counter[
     ]
 
 
-def _absences(told: Told, rounds: Sequence[Round]) -> Iterator[tuple[Round, float]]:
-    """Each round with the longest time in which some shard acknowledged nothing, begun by its kill."""
-    ends = [*(played.at for played in rounds[1:]), float("inf")]
+def _absences(told: Told, rounds: Sequence[Round]) -> Iterator[tuple[Victim, float]]:
+    """How long a shard acknowledged nothing around each kill, and the gravest kill of that time."""
     by_shard: dict[ShardId, list[float]] = defaultdict(list)
     for at, portfolio_id in told.acknowledged_at:
         by_shard[shard_of(PortfolioId(portfolio_id), SHARDS)].append(at)
-    for played, end in zip(rounds, ends, strict=True):
-        # The kill itself lies within the gap, or the last answers came a moment after it.
-        gaps = (
-            after - max(before, played.at)
-            for moments in by_shard.values()
-            for before, after in pairwise(moments)
-            if after > played.at and before < min(end, played.at + 1.0)
-        )
-        yield played, max(gaps, default=0.0)
+    for moments in by_shard.values():
+        for before, after in pairwise(moments):
+            kills = [played.victim for played in rounds if before <= played.at <= after]
+            if kills:
+                yield max(kills, key=list(Victim).index), after - before

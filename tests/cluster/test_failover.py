@@ -260,7 +260,7 @@ async def test_of_two_incarnations_the_older_one_goes_for_good(
 
     writers = [asyncio.create_task(write(number)) for number in range(8)]
     await asyncio.sleep(0.5)
-    rival = placement.place(config_of_shard_0, name="rival-of-shard-0")
+    rival = placement.place(config_of_shard_0, name=f"rival-{portfolio_id}")
     try:
         rivals = Gateway(HandleCaller({ShardId(0): rival}), 2)
         await asyncio.gather(*writers)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from portfolio.commands import request_hash
+from portfolio.commands import Command, request_hash
 from portfolio.errors import Deposed
 from portfolio.ids import IdempotencyKey
 from portfolio.ports import DuplicateKeys, Journal, PendingRow, StoredRow
@@ -143,11 +143,11 @@ async def test_a_repeated_transaction_id_appends_nothing_even_in_another_shard(s
 async def test_keys_are_found_with_the_hash_of_what_they_asked(store: Store) -> None:
     scribe, journal = Scribe(), store.journal()
     await journal.claim()
-    commands = [opened(1, key="a"), updated(1, key="b"), updated(1), updated(1, key='c "\\{},')]
+    commands: list[Command] = [opened(1, key="a"), updated(1, key="b"), updated(1), updated(1, key='c "\\{},')]
     for command in commands:
         await journal.append(scribe.rows(command))
     expected = {(portfolio(1), item.idempotency_key): request_hash(item) for item in commands if item.idempotency_key}
-    assert await journal.find_keys([*expected, (portfolio(1), IdempotencyKey("unknown"))]) == expected  # type: ignore[list-item]
+    assert await journal.find_keys([*expected, (portfolio(1), IdempotencyKey("unknown"))]) == expected
     assert await journal.recent_keys(0) == expected
     assert list(await journal.recent_keys(2)) == [(portfolio(1), 'c "\\{},')]
     assert await journal.find_keys([]) == {}

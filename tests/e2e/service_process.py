@@ -98,7 +98,7 @@ def _start(data_dir: Path, runtime_dir: Path, log: Path, environment: Mapping[st
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from cluster.cli import main; main()", "up"],
+            [Path(sys.executable).with_name("portfolio-state"), "up"],
             cwd=_ROOT,
             env=variables,
             stdout=output,
@@ -135,6 +135,8 @@ def _stop(service: RunningService, shared_memory_before: frozenset[Path]) -> lis
     mentioning = _mentioning(service)
     started = {process.pid: process.create_time() for process in mentioning if process.is_running()}
     ports = _listening_ports(frozenset(started))
+    assert len(started) > 5, "what the service started cannot be seen, so nothing would be seen to be left"
+    assert ports
     service.process.send_signal(signal.SIGINT)
     began = time.monotonic()
     try:

@@ -100,7 +100,8 @@ async def postgres_shard(
 
     `journal_dsn` is for a journal whose connection goes another way than the rest.
     """
-    set_up_cluster(dsn, shard_count)
+    # In a thread, since it may wait for a checkpoint of another shard on this loop.
+    await asyncio.to_thread(set_up_cluster, dsn, shard_count)
     async with postgres.pool(dsn, size_max=3) as pool:
         owner = f"test/{next(_incarnations)}"
         journal = PostgresJournal(journal_dsn or dsn, ShardId(shard_id), owner, pool)

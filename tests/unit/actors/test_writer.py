@@ -161,7 +161,7 @@ async def test_what_arrives_during_a_commit_shares_the_next_one(desk: Desk) -> N
 
 async def test_an_outcome_is_the_book_right_after_its_own_command(desk: Desk) -> None:
     books = _books(await desk.ask(opened(1), updated(1, deposit("1")), updated(1, deposit("2"))))
-    assert [(book.version, book.cash) for book in books] == [(1, 0), (2, 1), (3, 3)]
+    assert [(book.version, book.cash) for book in books] == [(1, Decimal(0)), (2, Decimal(1)), (3, Decimal(3))]
 
 
 async def test_nothing_is_shown_or_acknowledged_before_the_commit(desk: Desk) -> None:

@@ -1,0 +1,193 @@
+"""What callers are told while a shard hangs, is killed, or too much is asked: the truth, and when to come again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import psutil
+import pytest
+
+from portfolio.ids import PortfolioId
+from portfolio.sharding import shard_of
+from serve_app.admission import REQUESTS_MAX
+from tests.e2e.rest import API, Rest, assert_problem, exact, new_id, trade
+from tests.e2e.service_process import RunningService
+
+SHARD_COUNT = 2
+READY_WITHIN_S = 60
+DEPOSIT = {"updates": [trade("DEPOSIT", "USD", 1, 1)]}
+
+
+class Pair(NamedTuple):
+    """A portfolio whose shard is disturbed, and one on another shard."""
+
+    disturbed: str
+    other: str
+    shard_id: int
+    shard_pid: int
+
+
+@pytest.fixture
+def pair(service: RunningService, rest: Rest) -> Iterator[Pair]:
+    ids = iter(range(100))
+    by_shard: dict[int, str] = {}
+    while len(by_shard) < SHARD_COUNT:
+        portfolio_id = new_id(f"S{next(ids)}")
+        if by_shard.setdefault(shard_of(PortfolioId(portfolio_id), SHARD_COUNT), portfolio_id) == portfolio_id:
+            assert rest.open(portfolio_id).status_code == 201
+    yield Pair(by_shard[0], by_shard[1], 0, shard_process(service, by_shard[0]))
+    wait_until_ready(service)
+
+
+def shard_process(service: RunningService, portfolio_id: str) -> int:
+    """The process that owns a portfolio: the one without which it does not answer."""
+    for pid in shard_processes(service):
+        with stopped(pid), suppress(httpx.ReadTimeout):
+            httpx.get(f"{service.base_url}{API}/portfolio/{portfolio_id}/state", timeout=1.5)
+            continue
+        return pid
+    raise AssertionError(f"no shard owns {portfolio_id}")
+
+
+def shard_processes(service: RunningService) -> list[int]:
+    """The shards of this service; others may run on this machine."""
+    needle = os.fsencode(service.runtime_dir)
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            is_shard = "ray::ShardActor" in " ".join(process.cmdline())
+            if is_shard and needle in (Path("/proc") / str(process.pid) / "environ").read_bytes():
+                found.append(process.pid)
+    return found
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that hangs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def wait_until_ready(service: RunningService) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while httpx.get(f"{service.base_url}/readyz", timeout=30).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+async def test_a_shard_that_hangs_is_told_of_and_holds_nobody_else_up(service: RunningService, pair: Pair) -> None:
+    def path(portfolio_id: str, what: str) -> str:
+        return f"{API}/portfolio/{portfolio_id}/{what}"
+
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as http:
+        with stopped(pair.shard_pid):
+            both = {"updates": [{"portfolio_id": name, "idempotency_key": "b", **DEPOSIT} for name in pair[:2]]}
+            waiting = [
+                asyncio.create_task(call)
+                for call in (
+                    http.post(path(pair.disturbed, "update"), json=DEPOSIT, headers={"Idempotency-Key": "k"}),
+                    http.get(path(pair.disturbed, "state")),
+                    http.get(f"{API}/portfolios"),
+                    http.post(f"{API}/updates", json=both),
+                    http.get("/readyz"),
+                )
+            ]
+            await asyncio.sleep(0.2)
+            for _ in range(20):
+                began = time.monotonic()
+                assert (await http.post(path(pair.other, "update"), json=DEPOSIT)).status_code == 200
+                assert (await http.get(path(pair.other, "state"))).status_code == 200
+                assert (await http.get("/healthz")).status_code == 200
+                assert time.monotonic() - began < 1
+            written, read, listed, batch, ready = await asyncio.gather(*waiting)
+        assert_problem(written, 503, "outcome-unknown")
+        assert_problem(read, 503, "shard-unavailable")
+        assert_problem(listed, 503, "shard-unavailable")
+        outcomes = [(one["status"], one.get("problem", {}).get("code")) for one in batch.json()["results"]]
+        assert outcomes == [(503, "outcome-unknown"), (200, None)]
+        assert ready.status_code == 503
+        assert list(ready.json()["failing"]) == [f"shard-{pair.shard_id}"]
+        # Only the retry tells; either way each is booked once.
+        again = await http.post(path(pair.disturbed, "update"), json=DEPOSIT, headers={"Idempotency-Key": "k"})
+        batch = await http.post(f"{API}/updates", json=both)
+        assert again.status_code == 200
+        assert [one["status"] for one in batch.json()["results"]] == [200, 200]
+        assert exact(await http.get(path(pair.disturbed, "state")))["version"] == 3
+
+
+async def test_a_shard_that_is_killed_loses_nothing_and_comes_back(service: RunningService, pair: Pair) -> None:
+    """A writer with keys goes on through the kill, as the contract tells it to; every deposit is booked once."""
+    count, killed_at = 60, 20
+    refusals: Counter[str] = Counter()
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as http:
+        for number in range(count):
+            if number == killed_at:
+                os.kill(pair.shard_pid, signal.SIGKILL)
+            while True:
+                answer = await http.post(
+                    f"{API}/portfolio/{pair.disturbed}/update",
+                    json=DEPOSIT,
+                    headers={"Idempotency-Key": f"k-{number}"},
+                )
+                if answer.status_code == 200:
+                    break
+                code = answer.json()["code"]
+                assert_problem(answer, 503, code)
+                refusals[code] += 1
+                assert (await http.get(f"{API}/portfolio/{pair.other}/state")).status_code == 200
+                await asyncio.sleep(0.02)
+        state = exact(await http.get(f"{API}/portfolio/{pair.disturbed}/state"))
+    assert refusals
+    assert refusals.keys() <= {"shard-unavailable", "outcome-unknown"}
+    assert (state["version"], state["cash_balance"]) == (count + 1, count)
+
+
+async def raw_post(port: int, path: str, body: bytes) -> tuple[float, httpx.Response]:
+    """POST on a connection of its own; gives how long the answer took too. A client's pool would not open thousands."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST {path} HTTP/1.1\r\nHost: service\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    answer = await reader.read()
+    writer.close()
+    top, _, content = answer.partition(b"\r\n\r\n")
+    status, *lines = top.decode().split("\r\n")
+    headers: dict[str, Any] = {}
+    for line in lines:
+        name, _, told = line.partition(": ")
+        if name.lower() != "transfer-encoding":
+            headers[name] = told
+    return time.monotonic() - began, httpx.Response(int(status.split()[1]), headers=headers, content=content)
+
+
+async def test_too_many_requests_are_refused_at_once(service: RunningService, pair: Pair) -> None:
+    """Two thousand requests wait for a shard that hangs; more are refused, and whoever asks if we live is told."""
+    port, path = int(service.base_url.rsplit(":", 1)[1]), f"{API}/portfolio/{pair.disturbed}/update"
+    body = json.dumps(DEPOSIT).encode()
+    with stopped(pair.shard_pid):
+        waiting = [asyncio.create_task(raw_post(port, path, body)) for _ in range(REQUESTS_MAX)]
+        await asyncio.sleep(3)
+        late = await asyncio.gather(*(raw_post(port, path, body) for _ in range(50)))
+        began = time.monotonic()
+        async with httpx.AsyncClient(base_url=service.base_url) as http:
+            assert (await http.get("/healthz")).status_code == 200
+        assert time.monotonic() - began < 2
+        for took_s, answer in late:
+            assert_problem(answer, 429, "overloaded", limit=REQUESTS_MAX)
+            assert took_s < 2
+        first = await asyncio.gather(*waiting)
+    assert Counter(answer.status_code for _, answer in first) == {503: REQUESTS_MAX}
+    assert {answer.json()["code"] for _, answer in first} == {"outcome-unknown"}
