@@ -71,12 +71,15 @@ class Checkpointer:
                 self._dirty |= self._revalued
                 self._revalued = {}
             try:
-                await self.save()
+                async with asyncio.timeout(self._limits.checkpoint_timeout_s):
+                    await self.save()
+            except TimeoutError:
+                _log.warning("the checkpoint is behind at row %s: Postgres takes too long", self.checkpoint_seq)
             except (ShardUnavailable, Deposed) as error:
                 # The journal may have claimed the shard again while the checkpoint was under way, which fails it too.
                 _log.warning("the checkpoint is behind at row %s: %s", self.checkpoint_seq, error)
             took_s = time.monotonic() - started
-            await asyncio.sleep(took_s / self._limits.checkpoint_duty)
+            await asyncio.sleep(min(took_s / self._limits.checkpoint_duty, self._limits.checkpoint_rest_max_s))
             await self._until_due()
 
     async def _until_due(self) -> None:

@@ -29,7 +29,7 @@ from portfolio import ids
 from portfolio.book import Mark
 from portfolio.commands import Command, UpdatePortfolio
 from portfolio.errors import Corrupt, InvalidRequest, PortfolioError
-from portfolio.ids import InstrumentId
+from portfolio.ids import InstrumentId, PortfolioId
 
 _log = logging.getLogger(__name__)
 UPDATES_MAX: Final = 1_000
@@ -41,6 +41,7 @@ class Service:
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
+        self._pacer = shard.pacer()
         self._reads: Mapping[str, Callable[[Any], Answer]] = {
             Method.STATE: self._state,
             Method.POSITIONS: self._positions,
@@ -103,19 +104,31 @@ class Service:
         # The books are taken first: a shard that stops right after the commit must not deny what it has booked.
         books = self._shard.books
         outcome = await self._shard.submit(command)
+        await self._give_way()
         documents = books.documents_of(outcome.book)
         return Answer(documents.state, documents.etag, outcome.replayed)
+
+    async def _give_way(self) -> None:
+        """Many who wait for one commit wake at once; between them, the loop does what else is due."""
+        if self._pacer.is_due():
+            await self._pacer.rest()
 
     async def _update_many(self, commands: list[UpdatePortfolio]) -> Answer:
         if len(commands) > UPDATES_MAX:
             raise InvalidRequest(f"{len(commands)} updates, expected at most {UPDATES_MAX:,}", field="updates")
         # All are queued before the first is awaited, so that they share commits.
-        queued = [self._queued(command) for command in commands]
+        turned_away: set[PortfolioId] = set()
+        queued: list[asyncio.Future[Outcome] | PortfolioError] = []
+        for command in commands:
+            await self._give_way()
+            queued.append(self._queued(command, turned_away))
         return Answer(pack([await _outcome(command, answer) for command, answer in zip(commands, queued, strict=True)]))
 
-    def _queued(self, command: UpdatePortfolio) -> asyncio.Future[Outcome] | PortfolioError:
+    def _queued(
+        self, command: UpdatePortfolio, turned_away: set[PortfolioId]
+    ) -> asyncio.Future[Outcome] | PortfolioError:
         try:
-            return self._shard.submit(command)
+            return self._shard.submit(command, turned_away)
         except PortfolioError as error:
             return error
 

@@ -24,6 +24,8 @@ class Limits:
     checkpoint_rows: int = 10_000
     checkpoint_duty: float = 0.1
     """Share of the time that checkpoints may take; under load they come less often instead of taking more."""
+    checkpoint_rest_max_s: float = 10.0
+    checkpoint_timeout_s: float = 30.0
     revalued_checkpoint_interval_s: float = 60.0
     revaluation_interval_s: float = 0.05
     mark_refresh_interval_s: float = 5.0

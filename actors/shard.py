@@ -21,13 +21,14 @@ from actors.writer import Outcome, Writer
 from portfolio.book import Book, Mark
 from portfolio.commands import Command
 from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable
-from portfolio.ids import InstrumentId, ShardId
+from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, Mirror, RequestKey
 from portfolio.sharding import shard_of
 
 _log = logging.getLogger(__name__)
+_CANCEL_AGAIN_S: Final = 0.2
 _SLOW_COMMIT: Final = timedelta(seconds=30)
-"""Marks are recorded at the time their transaction began; looking this far back finds those that committed late."""
+"""A mark is seen some time after the moment it bears as recorded; looking this far back finds those that came late."""
 
 
 class Phase(StrEnum):
@@ -96,7 +97,7 @@ class Shard:
         """For a caller's long work on this shard's loop."""
         return Pacer(self._limits.loop_slice_ms)
 
-    def submit(self, command: Command) -> asyncio.Future[Outcome]:
+    def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
         """Queue a command for the writer; see Writer.submit."""
         owner = shard_of(command.portfolio_id, self._shard_count)
         if owner != self.shard_id:
@@ -105,7 +106,7 @@ class Shard:
                 f"portfolio {command.portfolio_id} is of shard {owner} of {self._shard_count}, not {self.shard_id}",
                 shard=owner,
             )
-        return self._served().writer.submit(command)
+        return self._served().writer.submit(command, turned_away)
 
     def _served(self) -> _Serving:
         if self._reason is not None:
@@ -180,7 +181,7 @@ class Shard:
         )
         tasks = [asyncio.ensure_future(job()) for job in jobs]
         try:
-            await asyncio.gather(*tasks)
+            await _first_to_end(tasks)
         except PortfolioError as error:
             self._reason = error
             raise
@@ -188,9 +189,7 @@ class Shard:
             self._reason = ShardUnavailable(f"shard {self.shard_id} failed: {error!r}")
             raise
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
 
     async def stop(self) -> None:
         """Save a last checkpoint, so that the next start has nothing to replay; acknowledge nothing after it."""
@@ -278,6 +277,26 @@ class _Serving:
     checkpointer: Checkpointer
     tail_rows: int
     marks_seen: datetime
+
+
+async def _first_to_end(tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Wait until one of the tasks ends. Raises its error; of several, that of the first in line."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task in done:
+            task.result()
+
+
+async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Cancel tasks until they have ended. Once is not enough: redis-py now and then takes a cancellation for a lost
+    connection, which the publisher lives through.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _earlier(moment: datetime, by: timedelta) -> datetime:

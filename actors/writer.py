@@ -18,11 +18,10 @@ from actors.settings import Limits
 from portfolio import ids
 from portfolio.book import Book
 from portfolio.commands import Command, UpdatePortfolio, request_hash
-from portfolio.decide import Decision, deciding
+from portfolio.decide import Decision, check_count, deciding
 from portfolio.errors import (
     Corrupt,
     Deposed,
-    DeposedInDoubt,
     IdempotencyKeyReused,
     InvalidRequest,
     OutcomeUnknown,
@@ -30,8 +29,10 @@ from portfolio.errors import (
     PortfolioError,
     Rejected,
     ShardUnavailable,
+    Unavailable,
 )
 from portfolio.ids import PortfolioId
+from portfolio.invariants import check_book
 from portfolio.ports import DuplicateKeys, Journal, PendingRow, RequestKey
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class _Waiting:
     request_hash: bytes | None
     deadline: float
     answer: asyncio.Future[Outcome]
+    turned_away: set[PortfolioId] | None = None
 
     @property
     def rows(self) -> int:
@@ -116,18 +118,31 @@ class Writer:
         """Commands that wait to be decided."""
         return len(self._queue)
 
-    def submit(self, command: Command) -> asyncio.Future[Outcome]:
+    def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
         """Queue a command; the future gives its outcome once it is committed, or raises why it is not.
 
-        Cancelling the future withdraws nothing. Raises InvalidRequest, Overloaded or ShardUnavailable at once.
+        Commands that share `turned_away` keep their order: once one of a portfolio is turned away for a moment, so are
+        the later ones, which would otherwise be booked before it is tried again. Cancelling the future withdraws
+        nothing. Raises InvalidRequest, Overloaded or ShardUnavailable at once.
         """
+        try:
+            return self._queue_up(command, turned_away)
+        except Unavailable:
+            if turned_away is not None:
+                turned_away.add(command.portfolio_id)
+            raise
+
+    def _queue_up(self, command: Command, turned_away: set[PortfolioId] | None) -> asyncio.Future[Outcome]:
         if self._stopped is not None:
             raise ShardUnavailable(f"the shard has stopped: {self._stopped}")
+        if turned_away and command.portfolio_id in turned_away:
+            raise _behind(command)
+        if isinstance(command, UpdatePortfolio):
+            check_count(command)
         key, content = self._identified(command)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(
-            command, key, content, loop.time() + self._limits.command_wait_s, answer=loop.create_future()
-        )
+        deadline = loop.time() + self._limits.command_wait_s
+        waiting = _Waiting(command, key, content, deadline, loop.create_future(), turned_away)
         if (
             len(self._queue) >= self._limits.queue_commands_max
             or self._queued_rows + waiting.rows > self._limits.queue_rows_max
@@ -212,8 +227,8 @@ class Writer:
             self._is_appending = False
             _log.info("a batch repeats what was booked before: %s", error)
             return False
-        except (ShardUnavailable, Deposed) as error:
-            self._is_appending = isinstance(error, DeposedInDoubt)
+        except (ShardUnavailable, Deposed):
+            self._is_appending = False
             raise
         self._is_appending = False
         return True
@@ -230,11 +245,17 @@ class Writer:
         return draft
 
     async def _decide_one(self, waiting: _Waiting, draft: _Draft, pacer: Pacer) -> None:
+        if pacer.is_due():
+            await pacer.rest()
         try:
+            if waiting.turned_away and waiting.command.portfolio_id in waiting.turned_away:
+                raise _behind(waiting.command)
             if self._is_repeat(waiting, draft):
                 draft.repeated.append(waiting)
                 return
             decision = await self._decided(waiting.command, draft, pacer)
+            # Nothing is acknowledged that recovery would call corrupt.
+            check_book(decision.book)
             self._claim_transaction_ids(waiting.command, draft)
         except PortfolioError as error:
             draft.refused.append((waiting, error))
@@ -340,6 +361,10 @@ class Writer:
             self._committed(list(draft.books.values()), len(draft.rows))
 
 
+def _behind(command: Command) -> ShardUnavailable:
+    return ShardUnavailable(f"an update of {command.portfolio_id} before this one in the same call was not booked")
+
+
 def _taken_id(command: Command, taken: frozenset[UUID]) -> Rejected | None:
     if not isinstance(command, UpdatePortfolio):
         return None
@@ -364,6 +389,8 @@ def _succeed(waiting: _Waiting, outcome: Outcome) -> None:
 
 
 def _fail(waiting: _Waiting, error: PortfolioError) -> None:
+    if waiting.turned_away is not None and isinstance(error, Unavailable):
+        waiting.turned_away.add(waiting.command.portfolio_id)
     if not waiting.answer.done():
         waiting.answer.set_exception(error)
         # Whoever asked may be gone; an exception that nobody fetches must not be reported as forgotten.

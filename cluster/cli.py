@@ -26,6 +26,8 @@ from portfolio.errors import PortfolioError
 
 Result = TypeVar("Result")
 console = Console(highlight=False)
+TABLE_WIDTH_MIN = 110
+FIRST_OF_SAMPLE = "PORTFOLIO-0001"
 
 
 @click.group()
@@ -47,7 +49,7 @@ def up(sample: bool) -> None:
         _serve(Service(settings, _report), sample)
     except KeyboardInterrupt:
         console.print("stopped")
-    except (EmbeddedServerError, TimeoutError, OSError) as error:
+    except (EmbeddedServerError, PortfolioError, TimeoutError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -66,10 +68,16 @@ def _serve(service: Service, sample: bool) -> None:
 
 
 async def _load_sample_once(gateway: Gateway) -> None:
-    if await gateway.page("", 1, None):
-        console.print("the database has portfolios already: the sample is not loaded again")
+    first = await gateway.page("", 1, None)
+    if first and first[0].portfolio_id != FIRST_OF_SAMPLE:
+        console.print("the database has portfolios already: the sample is not loaded")
         return
-    show_report(await load_sample(gateway, console=console), console)
+    # A load that was interrupted goes on where it ended; one that was complete finds nothing to do.
+    report = await load_sample(gateway, console=console)
+    if report.booked or report.problem_count:
+        show_report(report, console)
+    else:
+        console.print("the sample is there already: nothing is loaded")
 
 
 def _say_what_to_try(base: str, sample: bool) -> None:
@@ -118,7 +126,7 @@ def status() -> None:
         return list(await (await client.gateway_by_handles()).statuses())
 
     found = asyncio.run(_or_exit(run()))
-    console.print(_status_table(found))
+    Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found))
     serving = [one for one in found if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
     sys.exit(0 if len(serving) == len(found) else 1)
 

@@ -12,6 +12,8 @@ with connect() as client:
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -44,6 +46,7 @@ from serve_app.wire import UpdateResult
 Number = Decimal | int | str
 Result = TypeVar("Result")
 PATIENCE_S: Final = 30.0
+_LISTENING_S: Final = 3.0
 _PAUSE_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _STATES: Final = msgspec.json.Decoder(StateDocument)
 _POSITIONS: Final = msgspec.json.Decoder(list[PositionDocument])
@@ -59,15 +62,29 @@ def attach(settings: Settings | None = None) -> None:
     if ray.is_initialized():
         return
     wanted = settings or Settings()
+    logging.getLogger("ray").setLevel(logging.ERROR)
     address = wanted.ray_address
     if address is None and wanted.ray_address_file.exists():
         address = wanted.ray_address_file.read_text(encoding="ascii").strip()
         # The service's Ray asks for the user's token. Ray sends it by itself only to a cluster that it finds by itself,
         # which on a machine with several services may be the wrong one.
+        # RAY_AUTH_MODE set here would come too late: Ray's core read its settings when it was imported.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     if address is None:
         raise ConnectionError(f"no service runs on {wanted.data_dir}: start one, or set PORTFOLIO_RAY_ADDRESS")
+    _check_listening(address)
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+
+
+def _check_listening(address: str) -> None:
+    """Ray itself would try an address where nobody listens for minutes. Raises ConnectionError."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_LISTENING_S).close()
+    except OSError as error:
+        raise ConnectionError(f"no Ray answers at {address}: {error}") from error
 
 
 async def gateway_by_handles() -> Gateway:

@@ -41,7 +41,7 @@ class RuntimeDir:
         self.path.mkdir(mode=0o700, exist_ok=True)
         found = self.path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise PermissionError(f"{self.path} is not ours: remove it, or set TMPDIR to another directory")
+            raise PermissionError(f"{self.path} is not ours: it has to be removed first")
         for part in (self.links, self.haproxy, self.ray):
             part.mkdir(mode=0o700, exist_ok=True)
 

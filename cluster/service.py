@@ -33,6 +33,7 @@ OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
 SHARD_STOP_S: Final = 10.0
 START_TIMEOUT_S: Final = 600.0
 _WATCH_S: Final = 0.25
+_WATCH_END_S: Final = 5.0
 
 Report = Callable[[str], None]
 
@@ -145,7 +146,8 @@ class Service:
 
         def end() -> None:
             ended.set()
-            thread.join()
+            # It may be waiting for Postgres to recover, which stopping the servers ends.
+            thread.join(_WATCH_END_S)
 
         stack.callback(end)
 

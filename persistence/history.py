@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,7 +57,9 @@ class PostgresHistory:
         with unavailable_on_error("reading the journal"):
             async with self._connections.connection() as connection:
                 cursor = await connection.execute(SQL["select_history"], parameters)
-                return [row_codec.decode(columns).entry for columns in await cursor.fetchall()]
+                rows = await cursor.fetchall()
+        # A long life takes a while to read; other requests of this process go on meanwhile.
+        return await asyncio.to_thread(lambda: [row_codec.decode(columns).entry for columns in rows])
 
     async def transactions(
         self, portfolio_id: PortfolioId, *, before_version: int, limit: int

@@ -17,7 +17,7 @@ from persistence import postgres, row_codec
 from persistence.postgres import Connection, first_line, unavailable_on_error
 from persistence.row_codec import Batch
 from persistence.statements import SQL
-from portfolio.errors import Corrupt, Deposed, DeposedInDoubt, ShardUnavailable
+from portfolio.errors import Corrupt, Deposed, ShardUnavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
 from portfolio.ports import Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
 
@@ -60,7 +60,7 @@ class PostgresJournal:
 
     async def append(self, rows: Sequence[PendingRow]) -> None:
         """Commit rows after the head; see ports.Journal."""
-        batch = row_codec.encode(rows, self._head)
+        batch = await self._encoded(rows)
         while True:
             try:
                 await self._send(batch)
@@ -70,6 +70,16 @@ class PostgresJournal:
                 if await self._committed_after_all(batch):
                     break
         self._head = batch.head
+
+    async def _encoded(self, rows: Sequence[PendingRow]) -> Batch:
+        steps = row_codec.encoding(rows, self._head)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                batch: Batch = done.value
+                return batch
+            await asyncio.sleep(0)
 
     async def _send(self, batch: Batch) -> None:
         try:
@@ -144,7 +154,7 @@ class PostgresJournal:
         # Whoever took the shard did so before the lost append, which failed then, or after it, and its rows are there.
         row = await (await connection.execute(SQL["select_row_hash"], {**shard, "seq": batch.head.seq})).fetchone()
         if row is None or row[0] != batch.head.row_hash:
-            raise DeposedInDoubt(f"shard {self._shard_id}: another incarnation has claimed it")
+            raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it")
         return batch.head
 
     async def _connected(self) -> Connection:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 
+from persistence.postgres import conninfo, unavailable_on_error
 from persistence.statements import SQL
 
 
@@ -38,9 +41,15 @@ def migrations() -> tuple[Migration, ...]:
     )
 
 
+@contextmanager
+def _connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    with unavailable_on_error("setting up the database"), psycopg.connect(conninfo(dsn)) as connection:
+        yield connection
+
+
 def migrate(dsn: str, through: int | None = None) -> list[str]:
     """Apply what is missing, up to the migration `through` (None: all), in one transaction; gives the names applied."""
-    with psycopg.connect(dsn, connect_timeout=10) as connection:
+    with _connected(dsn) as connection:
         connection.execute(SQL["lock_migrations"])
         connection.execute(SQL["create_migrations"])
         seen = {number for (number,) in connection.execute(SQL["select_migrations"])}
@@ -55,7 +64,7 @@ def migrate(dsn: str, through: int | None = None) -> list[str]:
 
 def set_up_cluster(dsn: str, shard_count: int) -> Cluster:
     """The cluster's settings, made now if the database is new; an older database keeps its own shard count."""
-    with psycopg.connect(dsn, connect_timeout=10) as connection:
+    with _connected(dsn) as connection:
         secret = secrets.token_bytes(32)
         connection.execute(SQL["create_cluster"], {"shard_count": shard_count, "link_secret": secret})
         connection.execute(SQL["create_shards"])
@@ -64,7 +73,7 @@ def set_up_cluster(dsn: str, shard_count: int) -> Cluster:
 
 def read_cluster(dsn: str) -> Cluster:
     """The settings of a cluster that was set up before. Raises LookupError if it was not."""
-    with psycopg.connect(dsn, connect_timeout=10) as connection:
+    with _connected(dsn) as connection:
         row = connection.execute(SQL["select_cluster"]).fetchone()
     if row is None:
         raise LookupError("the database holds no cluster yet: `portfolio-state up` sets one up")

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from portfolio.errors import ShardUnavailable
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-_OPTIONS: Final[dict[str, Any]] = {
+_DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "portfolio-state",
     "connect_timeout": 5,
     # A server that vanished without a word is noticed within ten seconds, not after TCP's two hours.
@@ -21,13 +22,30 @@ _OPTIONS: Final[dict[str, Any]] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
-    "options": "-c TimeZone=UTC -c statement_timeout=15s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s",
 }
+_SESSION: Final = (
+    "-c TimeZone=UTC -c statement_timeout=15s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+)
+# Last, so that no setting of a role or a database relaxes it: an acknowledged update must be on disk.
+_DURABLE: Final = "-c synchronous_commit=on"
+
+
+def conninfo(dsn: str) -> str:
+    """`dsn` with our defaults beneath it: whatever the operator gives wins, but for durability.
+
+    Raises ShardUnavailable if it cannot be read.
+    """
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        raise ShardUnavailable(f"the Postgres DSN cannot be read: {first_line(error)}") from error
+    options = " ".join(part for part in (_SESSION, str(given.get("options") or ""), _DURABLE) if part)
+    return make_conninfo(**{**_DEFAULTS, **given, "options": options})
 
 
 async def connect(dsn: str) -> Connection:
     """A connection in autocommit. Raises psycopg.Error."""
-    connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, **_OPTIONS)
+    connection = await psycopg.AsyncConnection.connect(conninfo(dsn), autocommit=True)
     connection.prepare_threshold = 2
     return connection
 
@@ -35,8 +53,8 @@ async def connect(dsn: str) -> Connection:
 def pool(dsn: str, size_max: int) -> AsyncConnectionPool[Connection]:
     """A pool that opens connections when they are wanted; the caller opens and closes it."""
     return AsyncConnectionPool(
-        dsn,
-        kwargs={"autocommit": True, **_OPTIONS},
+        conninfo(dsn),
+        kwargs={"autocommit": True},
         min_size=0,
         max_size=size_max,
         timeout=5,

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 from portfolio.ports import MirrorUnavailable, Picture
 
 STREAM: Final = "portfolio:events"
-STREAM_LENGTH_MAX: Final = 10_000
+STREAM_LENGTH_MAX: Final = 50_000
 STATE_TTL_S: Final = 300
 POSITIONS_TTL_S: Final = 60
 WEIGHTS_TTL_S: Final = 300
@@ -57,14 +57,15 @@ class RedisMirror:
 
     async def show(self, pictures: Sequence[Picture]) -> None:
         """Replace what is older than each picture, a portfolio at a time but in one round trip."""
+        await self._translated(self._show_or_teach(pictures))
+
+    async def _show_or_teach(self, pictures: Sequence[Picture]) -> None:
         try:
             await self._show(pictures)
         except NoScriptError:
             # A server that was restarted has forgotten the script.
             self._digest = None
-            await self._translated(self._show(pictures))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _unavailable(error) from error
+            await self._show(pictures)
 
     async def _show(self, pictures: Sequence[Picture]) -> None:
         if self._digest is None:

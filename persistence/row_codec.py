@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -23,6 +23,7 @@ FORMAT: Final = 1
 """Version of the row's meaning. Rows of every earlier format are read for ever."""
 
 _QUOTED: Final = frozenset({"portfolio_id", "instrument_id", "detail", "idempotency_key", "request_hash", "row_hash"})
+_ROWS_PER_STEP: Final = 100
 _SEPARATOR: Final = "\x1f"
 _NULL: Final = "\x00"
 
@@ -40,10 +41,23 @@ class Batch:
 
 def encode(rows: Sequence[PendingRow], head: Head) -> Batch:
     """`rows` as they follow `head`, numbered and chained to it."""
+    steps = encoding(rows, head)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            batch: Batch = done.value
+            return batch
+
+
+def encoding(rows: Sequence[PendingRow], head: Head) -> Generator[None, None, Batch]:
+    """`encode`, some rows a step, for a caller that has other things to do in between."""
     lines: list[tuple[Column, ...]] = []
     hashes: list[Column] = []
     seq, row_hash = head.seq, head.row_hash
     for row in rows:
+        if seq % _ROWS_PER_STEP == 0:
+            yield
         seq += 1
         line = _line(seq, row.entry, row.idempotency_key, row.request_hash)
         row_hash = chained(row_hash, line)

@@ -133,13 +133,18 @@ def _change_status(book: Book, command: ChangeStatus, now: datetime) -> Decision
     return Decision(ledger.book(), (changed,))
 
 
-def _update(
-    book: Book, command: UpdatePortfolio, now: datetime, marks: Mapping[InstrumentId, Mark]
-) -> Generator[None, None, Decision]:
+def check_count(command: UpdatePortfolio) -> None:
+    """Raises InvalidRequest for an update of no transactions, or of too many."""
     if not 1 <= len(command.transactions) <= TRANSACTIONS_MAX:
         raise InvalidRequest(
             f"{len(command.transactions)} transactions, expected 1 to {TRANSACTIONS_MAX:,}", field="updates"
         )
+
+
+def _update(
+    book: Book, command: UpdatePortfolio, now: datetime, marks: Mapping[InstrumentId, Mark]
+) -> Generator[None, None, Decision]:
+    check_count(command)
     ledger = Ledger(book)
     effective_at = _effective_at(command.effective_at, now)
     entries: list[Entry] = []

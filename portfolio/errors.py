@@ -107,12 +107,6 @@ class Deposed(PortfolioError):
     code = "deposed"
 
 
-class DeposedInDoubt(Deposed):
-    """Deposed while the answer to an append was outstanding: the new owner knows whether it was committed."""
-
-    code = "deposed-in-doubt"
-
-
 def _families(root: type[PortfolioError]) -> Mapping[str, type[PortfolioError]]:
     found: dict[str, type[PortfolioError]] = {}
     for kind in root.__subclasses__():

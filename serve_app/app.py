@@ -69,9 +69,11 @@ async def connected(dsn: str) -> AsyncIterator[Backend]:
     """The backend of one replica: links to the shards of this Ray cluster, and reads of the journal."""
     cluster = await asyncio.to_thread(read_cluster, dsn)
     directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
-    async with postgres.pool(dsn, _POOL_SIZE) as connections:
-        yield Backend(Gateway(directory, cluster.shard_count), PostgresHistory(connections))
-    directory.close()
+    try:
+        async with postgres.pool(dsn, _POOL_SIZE) as connections:
+            yield Backend(Gateway(directory, cluster.shard_count), PostgresHistory(connections))
+    finally:
+        directory.close()
 
 
 def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> FastAPI:

@@ -93,7 +93,7 @@ def newest_marks(updates: Sequence[MarkUpdate]) -> dict[InstrumentId, Mark]:
         except PortfolioError as error:
             raise error.at(index) from None
         known = newest.get(InstrumentId(update.instrument_id))
-        if known is None or mark.time > known.time:
+        if known is None or mark.time >= known.time:
             newest[InstrumentId(update.instrument_id)] = mark
     return newest
 

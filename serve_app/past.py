@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from actors.documents import Encoded, encode
 from persistence.history import VERSION_MAX, PostgresHistory
@@ -14,6 +15,9 @@ from portfolio.errors import InvalidRequest, PortfolioNotFound
 from portfolio.ids import PortfolioId
 from portfolio.ledger import replay
 
+# Each holds a portfolio's whole life in memory while it is replayed.
+_AT_ONCE: Final = asyncio.Semaphore(4)
+
 
 async def past_state(
     history: PostgresHistory, portfolio_id: PortfolioId, *, version: int | None, as_of: datetime | None
@@ -22,6 +26,13 @@ async def past_state(
 
     Raises PortfolioNotFound, also for a moment before the portfolio's first; InvalidRequest for a version not reached.
     """
+    async with _AT_ONCE:
+        return await _past_state(history, portfolio_id, version, as_of)
+
+
+async def _past_state(
+    history: PostgresHistory, portfolio_id: PortfolioId, version: int | None, as_of: datetime | None
+) -> Encoded:
     entries = await history.entries(portfolio_id, version=version or VERSION_MAX, effective_at=as_of)
     if not entries or (as_of is not None and _began_after(entries, as_of)):
         raise PortfolioNotFound(f"there is no portfolio {portfolio_id}{_then(as_of)}", portfolio_id=portfolio_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from actors.documents import to_json
+from actors.documents import number, to_json
 from portfolio.errors import BY_CODE, InvalidRequest, PortfolioError
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -65,7 +66,8 @@ def status_of(error: PortfolioError) -> HTTPStatus:
 
 def problem(error: PortfolioError) -> dict[str, Any]:
     """The members of the problem that tells of `error`."""
-    return _members(error.code, status_of(error), error.detail, error.cause)
+    cause = {name: number(found) if isinstance(found, Decimal) else found for name, found in error.cause.items()}
+    return _members(error.code, status_of(error), error.detail, cause)
 
 
 def _members(code: str, status: HTTPStatus, detail: str, cause: Mapping[str, Any]) -> dict[str, Any]:

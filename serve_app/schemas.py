@@ -44,6 +44,8 @@ def _upper(value: Any) -> Any:
 
 
 def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
     if not isinstance(value, str) or not _MOMENT.fullmatch(value):
         raise ValueError("expected a time like 2025-06-21T10:00:00.000000Z")
     moment = datetime.fromisoformat(value.upper().replace("Z", "+00:00"))

@@ -232,11 +232,22 @@ async def post_marks(base_url: str, seed: int, told: Told, stopping: asyncio.Eve
             await asyncio.sleep(chance.uniform(0.1, 0.5))
 
 
-async def open_portfolios(base_url: str, portfolios: Sequence[str]) -> None:
-    """Open them, without cash: then nothing is booked that no client asked for."""
+async def open_portfolios(base_url: str, portfolios: Sequence[str], told: Told) -> None:
+    """Open them, without cash and without keys: then nothing is booked under a key that no client used.
+
+    The service has said that it serves; an answer that says otherwise is asked again, and counted.
+    """
     async with httpx.AsyncClient(base_url=f"{base_url}/api/v1", timeout=TIMEOUT_S) as http:
         for portfolio_id in portfolios:
-            (await http.post("/portfolios", json={"portfolio_id": portfolio_id})).raise_for_status()
+            # An opening whose answer was lost may have been booked: then it exists.
+            while (answer := await http.post("/portfolios", json={"portfolio_id": portfolio_id})).status_code not in (
+                201,
+                409,
+            ):
+                problem = _problem(answer)
+                what = problem["code"] if problem else f"no problem document: {answer.text[:60]!r}"
+                told.counts[f"answers {answer.status_code} after the start, {what}"] += 1
+                await asyncio.sleep(RETRY_PAUSE_S[2])
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any] | None:

@@ -72,7 +72,8 @@ async def test_every_acknowledged_update_is_there_exactly_once_whatever_is_kille
     told = Told()
     with service_process(shard_count=SHARDS) as service:
         await asyncio.to_thread(service.start)
-        await open_portfolios(service.base_url, PORTFOLIOS)
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            await open_portfolios(service.base_url, PORTFOLIOS, told)
         rounds = await _rounds_under_load(service, seed, told)
         truth = await asyncio.to_thread(read_truth, service.postgres_dsn)
         findings = check(told.asked.values(), truth.journals)
@@ -88,6 +89,10 @@ async def test_every_acknowledged_update_is_there_exactly_once_whatever_is_kille
     # A run in which nothing happened would prove nothing.
     answers = Counter(asked.answer for asked in told.asked.values())
     assert Counter(played.victim for played in rounds) == Counter(ROUNDS)
+    # Nothing starts in less: a shorter absence would mean that it was measured beside the kill.
+    away_s = [away_s for victim, away_s in _absences(told, rounds) if victim is Victim.EVERYTHING]
+    assert len(away_s) >= SHARDS
+    assert min(away_s) > 2
     assert answers[Answer.ACKNOWLEDGED] > 1_000
     assert (
         min(answers[Answer.REFUSED], told.counts["retries"], told.counts["replayed answers"], told.counts["reads"]) > 0
@@ -131,9 +136,9 @@ async def _play(service: ServiceProcess, chance: random.Random, told: Told) -> l
 def _kill(service: ServiceProcess, victim: Victim, chance: random.Random) -> float:
     """Kill -9; gives the moment."""
     if victim is Victim.EVERYTHING:
-        at = time.monotonic()
         assert service.kill_everything(chance) > 10
-        return at
+        # Not before: until its processes have been found, it goes on acknowledging.
+        return time.monotonic()
     found: list[psutil.Process] = []
 
     def is_found() -> bool:

@@ -254,7 +254,7 @@ async def test_transaction_ids_are_remembered_for_ever(database: str) -> None:
 async def test_the_past_is_what_it_was(database: str) -> None:
     async with postgres_shard(database) as running:
         lot = [buy("3", "7.00000001"), split("3:2", "5"), sell("9", "8")]
-        commands = [opened(1, cash="1000"), *(updated(1, item) for item in lot)]
+        commands: list[Command] = [opened(1, cash="1000"), *(updated(1, item) for item in lot)]
         books = [await running.book(command) for command in commands]
         async with postgres.pool(database, size_max=2) as pool:
             history = PostgresHistory(pool)

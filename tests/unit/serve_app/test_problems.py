@@ -27,7 +27,7 @@ CONTRACT = {
     "shard-unavailable": 503,
     "outcome-unknown": 503,
 }
-INTERNAL = {"corrupt", "deposed", "deposed-in-doubt"}
+INTERNAL = {"corrupt", "deposed"}
 """Faults of ours, which no caller can do anything about."""
 
 

@@ -178,7 +178,7 @@ def mark(instrument_id: str, price: object, as_of: str | None = None) -> MarkUpd
     return MarkUpdate.model_validate({"instrument_id": instrument_id, "price": price, **timed})
 
 
-def test_of_several_marks_the_newest_counts_and_the_first_of_equals() -> None:
+def test_of_several_marks_the_newest_counts_and_the_last_of_equals() -> None:
     newest = newest_marks(
         [
             mark("A", 1, "2025-01-02T00:00:00Z"),
@@ -187,7 +187,7 @@ def test_of_several_marks_the_newest_counts_and_the_first_of_equals() -> None:
             mark("B", 4, "2025-01-01T00:00:00Z"),
         ]
     )
-    assert {str(name): found.price for name, found in newest.items()} == {"A": Decimal(1), "B": Decimal(4)}
+    assert {str(name): found.price for name, found in newest.items()} == {"A": Decimal(3), "B": Decimal(4)}
 
 
 @pytest.mark.parametrize(
