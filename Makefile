@@ -38,7 +38,7 @@ check: $(DEV_STAMP) ## Lint, types, import rules and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest tests/unit
+	PROPERTY_EXAMPLES=15 $(BIN)/python -m pytest -q tests/unit
 
 format: $(DEV_STAMP) ## Format the code and apply ruff's safe fixes
 	$(BIN)/ruff check --fix .

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -51,6 +52,14 @@ async def _mirrored(dsn: str, url: str, **limits: int | float) -> AsyncIterator[
             yield running
     finally:
         await mirror.close()
+
+
+async def _kill(server: EmbeddedValkey) -> None:
+    """Kill a server, and wait until it is dead, or the next start would take it for one of an earlier run."""
+    assert server.pid is not None
+    process = psutil.Process(server.pid)
+    process.kill()
+    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
 def _stream(client: Redis) -> list[dict[str, Any]]:
@@ -129,8 +138,7 @@ async def test_a_killed_valkey_fails_and_slows_no_write_and_catches_up(
             await running.book(opened(number))
         load = asyncio.gather(*(write(running, number, 120) for number in range(5)))
         await eventually(lambda: inspector.one("select max(version) from journal") > 20)
-        assert own_valkey.pid is not None
-        os.kill(own_valkey.pid, signal.SIGKILL)
+        await _kill(own_valkey)
         await asyncio.wait_for(load, 30)
         await eventually(lambda: not running.shard.status().is_mirror_reachable)
         assert running.shard.status().events_pending > 0
@@ -158,8 +166,7 @@ async def test_a_valkey_that_comes_back_empty_is_shown_what_did_not_change_too(
         for number in range(150):
             await running.book(opened(number))
         await eventually(lambda: running.shard.status().announced_seq == 150)
-        assert own_valkey.pid is not None
-        os.kill(own_valkey.pid, signal.SIGKILL)
+        await _kill(own_valkey)
         await asyncio.to_thread(own_valkey.start)
         with Redis.from_url(own_valkey.url) as client:
             await eventually(lambda: len(client.keys("portfolio:*:state")) == 150)
@@ -184,8 +191,7 @@ async def test_beyond_the_bound_the_last_version_of_each_is_announced(
     database: str, own_valkey: EmbeddedValkey
 ) -> None:
     async with _mirrored(database, own_valkey.url, pending_events_max=20) as running:
-        assert own_valkey.pid is not None
-        os.kill(own_valkey.pid, signal.SIGKILL)
+        await _kill(own_valkey)
         for number in range(3):
             await running.book(opened(number))
             for _ in range(30):
