@@ -7,6 +7,10 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+
+_BLOCKS: Final = range(30_000, 32_700, 100)
 
 
 def has_haproxy() -> bool:
@@ -16,8 +20,10 @@ def has_haproxy() -> bool:
 
 def environment(haproxy_dir: Path) -> Mapping[str, str]:
     """Variables for a Ray that this process starts. Ports and files are its own, so that services can stand side by side."""
-    metrics_port, stats_port, grpc_port, fallback_port, fallback_grpc_port = free_ports(5)
-    replica_ports = _free_range(100)
+    replica_ports = _free_block()
+    grpc_port, metrics_port, stats_port, fallback_port, fallback_grpc_port = (
+        replica_ports + offset for offset in (80, 95, 96, 97, 98)
+    )
     shared = {
         # Shards and replicas run at nice 15 otherwise, and lose to everything else on a busy node.
         "RAY_worker_niceness": "0",
@@ -37,7 +43,7 @@ def environment(haproxy_dir: Path) -> Mapping[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc_port),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica_ports),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports + 99),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_ports + 79),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc_port),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc_port + 10),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy_dir / "haproxy.cfg"),
@@ -66,12 +72,22 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _free_range(size: int) -> int:
-    """The first of `size` ports below the range that the kernel hands out, of which the first is free."""
-    for start in range(30_000 + (os.getpid() % 20) * size, 32_700 - size, size):
-        try:
-            socket.create_server(("127.0.0.1", start)).close()
-        except OSError:
-            continue
-        return start
-    return 30_000
+def _free_block() -> int:
+    """The first of 100 ports that are all free, below those that the kernel gives to outgoing connections.
+
+    They are bound ten seconds later; until then Ray and its callers connect hundreds of times, and one of the kernel's own
+    would now and then be taken. Raises OSError if there are none.
+    """
+    first = os.getpid() % len(_BLOCKS)
+    for start in (*_BLOCKS[first:], *_BLOCKS[:first]):
+        if all(_is_free(port) for port in range(start, start + _BLOCKS.step)):
+            return start
+    raise OSError(f"no {_BLOCKS.step} ports in a row are free from {_BLOCKS.start} to {_BLOCKS.stop}")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,6 @@ from typing import Final
 
 import psutil
 
-from cluster.ray_profile import free_ports
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from persistence.embedded_postgres_session import DATABASE, address
@@ -38,7 +38,7 @@ class ServiceProcess:
 
     def __init__(self, top: Path, *, shard_count: int = 2) -> None:
         self.top = top
-        self.settings = Settings(data_dir=top / "data", http_port=free_ports(1)[0], shard_count=shard_count)
+        self.settings = Settings(data_dir=top / "data", http_port=_free_port(), shard_count=shard_count)
         self.log = top / "up.log"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -165,6 +165,15 @@ class ServiceProcess:
             self._child.wait(STOP_TIMEOUT_S)
             self._child = None
         return killed
+
+
+def _free_port() -> int:
+    """A port that stays the service's own while it is down: the kernel gives none of these to outgoing connections."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
 
 
 def _is_alive(process: psutil.Process) -> bool:
