@@ -78,7 +78,8 @@ async def read_rounds(measured: Measured, rounds: int, seconds: float) -> tuple[
     chance = random.Random(1)
     api = f"{measured.base_url}/api/v1"
     reads = int(READS_PER_S * seconds)
-    noops, states = [], []
+    noops: list[Quantiles] = []
+    states: list[Quantiles] = []
     steal = CpuSteal()
     for _ in range(rounds):
         for rows, requests in (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from ray.exceptions import RayError
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
@@ -21,7 +22,7 @@ from cluster import client
 from cluster.loading import LoadReport, load_file, load_sample, show_report
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
-from persistence.embedded_errors import EmbeddedServerError
+from persistence.embedded.errors import EmbeddedServerError
 from portfolio.errors import PortfolioError
 
 Result = TypeVar("Result")
@@ -49,7 +50,7 @@ def up(sample: bool) -> None:
         _serve(Service(settings, _report), sample)
     except KeyboardInterrupt:
         console.print("stopped")
-    except (EmbeddedServerError, PortfolioError, TimeoutError, OSError) as error:
+    except (EmbeddedServerError, PortfolioError, RayError, TimeoutError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

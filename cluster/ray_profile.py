@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-
 _BLOCKS: Final = range(30_000, 32_700, 100)
 
 
@@ -79,7 +78,8 @@ def _free_block() -> int:
     would now and then be taken. Raises OSError if there are none.
     """
     first = os.getpid() % len(_BLOCKS)
-    for start in (*_BLOCKS[first:], *_BLOCKS[:first]):
+    starts: list[int] = [*_BLOCKS[first:], *_BLOCKS[:first]]
+    for start in starts:
         if all(_is_free(port) for port in range(start, start + _BLOCKS.step)):
             return start
     raise OSError(f"no {_BLOCKS.step} ports in a row are free from {_BLOCKS.start} to {_BLOCKS.stop}")

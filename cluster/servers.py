@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from cluster.settings import Settings
-from persistence.embedded_errors import EmbeddedServerError
-from persistence.embedded_postgres import EmbeddedPostgres
-from persistence.embedded_valkey import EmbeddedValkey
+from persistence.embedded.errors import EmbeddedServerError
+from persistence.embedded.postgres import EmbeddedPostgres
+from persistence.embedded.valkey import EmbeddedValkey
 
 _log = logging.getLogger(__name__)
 

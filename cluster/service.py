@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -32,6 +34,8 @@ APPLICATION: Final = "portfolio"
 OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
 SHARD_STOP_S: Final = 10.0
 START_TIMEOUT_S: Final = 600.0
+READY_TIMEOUT_S: Final = 30.0
+_READY_PAUSE_S: Final = 0.05
 _WATCH_S: Final = 0.25
 _WATCH_END_S: Final = 5.0
 
@@ -159,11 +163,27 @@ class Service:
         serve.start(http_options={"host": settings.http_host, "port": settings.http_port})
         try:
             serve.run(build(Arguments(postgres_dsn=self._postgres_dsn)), name=APPLICATION, route_prefix="/")
+            self._wait_until_ready()
             yield
         finally:
             # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
+
+    def _wait_until_ready(self) -> None:
+        """Return once the REST front itself says that all is there. Raises TimeoutError."""
+        host = self.settings.http_host
+        url = f"http://{f'[{host}]' if ':' in host else host}:{self.settings.http_port}/readyz"
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=READY_TIMEOUT_S) as answer:
+                    answer.read()
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{url} does not answer as it should: {error}") from error
+            time.sleep(_READY_PAUSE_S)
 
 
 @contextmanager

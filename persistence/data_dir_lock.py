@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from persistence.embedded_errors import DataDirInUse, DataDirUnusable
+from persistence.embedded.errors import DataDirInUse, DataDirUnusable
 
 LOCK_FILE_NAME = "lock"
 

@@ -14,8 +14,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from redis import Redis
 
-from persistence.embedded_postgres import EmbeddedPostgres
-from persistence.embedded_valkey import EmbeddedValkey
+from persistence.embedded.postgres import EmbeddedPostgres
+from persistence.embedded.valkey import EmbeddedValkey
 from persistence.migrate import migrate
 
 _HERE = Path(__file__).parent

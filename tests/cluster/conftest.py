@@ -12,8 +12,8 @@ from actors.gateway import Gateway
 from actors.settings import ShardConfig
 from cluster.client import Client, attach
 from cluster.handles import HandleCaller
-from persistence.embedded_home import open_home
-from persistence.embedded_valkey_launch import SOCKET_NAME
+from persistence.embedded.home import open_home
+from persistence.embedded.valkey_launch import SOCKET_NAME
 from persistence.migrate import read_cluster
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import shard_of

@@ -21,7 +21,7 @@ import psutil
 
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
-from persistence.embedded_postgres_session import DATABASE, address
+from persistence.embedded.postgres_session import DATABASE, address
 
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 60.0

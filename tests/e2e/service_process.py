@@ -20,8 +20,8 @@ import httpx
 import psutil
 
 from cluster.runtime_dir import RuntimeDir
-from persistence.embedded_home import open_home
-from persistence.embedded_valkey_launch import SOCKET_NAME
+from persistence.embedded.home import open_home
+from persistence.embedded.valkey_launch import SOCKET_NAME
 
 START_TIMEOUT_S: Final = 150.0
 STOP_TIMEOUT_S: Final = 45.0

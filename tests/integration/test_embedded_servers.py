@@ -22,8 +22,8 @@ import pytest
 import redis
 
 from persistence.data_dir_lock import DataDirLock
-from persistence.embedded_account import choose_account
-from persistence.embedded_errors import (
+from persistence.embedded.account import choose_account
+from persistence.embedded.errors import (
     DataDirInUse,
     DataDirUnusable,
     DataVersionMismatch,
@@ -32,10 +32,10 @@ from persistence.embedded_errors import (
     ServerStartFailed,
     ServerWheelMissing,
 )
-from persistence.embedded_home import SOCKET_PATH_BYTES_MAX, ServerHome, open_home
-from persistence.embedded_postgres import EmbeddedPostgres
-from persistence.embedded_process import Deadline, wait_until
-from persistence.embedded_valkey import EmbeddedValkey
+from persistence.embedded.home import SOCKET_PATH_BYTES_MAX, ServerHome, open_home
+from persistence.embedded.postgres import EmbeddedPostgres
+from persistence.embedded.process import Deadline, wait_until
+from persistence.embedded.valkey import EmbeddedValkey
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -46,8 +46,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start serv
 SERVICE = """
 import sys, time
 from pathlib import Path
-from persistence.embedded_postgres import EmbeddedPostgres
-from persistence.embedded_valkey import EmbeddedValkey
+from persistence.embedded.postgres import EmbeddedPostgres
+from persistence.embedded.valkey import EmbeddedValkey
 postgres, valkey = EmbeddedPostgres(Path(sys.argv[1])), EmbeddedValkey(Path(sys.argv[1]))
 postgres.start()
 valkey.start()
@@ -184,13 +184,13 @@ def test_an_adopted_server_that_listens_elsewhere_is_replaced(
 def test_an_orphan_that_does_not_answer_is_replaced(
     service: Callable[[], tuple[int, int]], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.embedded_postmaster.ANSWER_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("persistence.embedded_postmaster.IMMEDIATE_STOP_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("persistence.embedded_postgres_launch.IMMEDIATE_STOP_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("persistence.embedded_valkey_launch.ADOPTION_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("persistence.embedded_valkey_launch.STOP_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("persistence.embedded_postmaster.ORPHAN_PATIENCE_S", 1.0)
-    monkeypatch.setattr("persistence.embedded_postgres_session.CONNECT_TIMEOUT_S", 2)
+    monkeypatch.setattr("persistence.embedded.postmaster.ANSWER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("persistence.embedded.postmaster.IMMEDIATE_STOP_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("persistence.embedded.postgres_launch.IMMEDIATE_STOP_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("persistence.embedded.valkey_launch.ADOPTION_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("persistence.embedded.valkey_launch.STOP_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("persistence.embedded.postmaster.ORPHAN_PATIENCE_S", 1.0)
+    monkeypatch.setattr("persistence.embedded.postgres_session.CONNECT_TIMEOUT_S", 2)
     pids = service()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -325,7 +325,7 @@ def test_a_path_too_long_for_a_socket_falls_back(data_dir: Path, monkeypatch: py
     with EmbeddedPostgres(deep) as postgres, EmbeddedValkey(deep) as valkey:
         assert _ask(postgres, "SELECT 1") == 1
         assert _client(valkey).ping()
-    monkeypatch.setattr("persistence.embedded_home._runtime_directories", lambda mark: [])
+    monkeypatch.setattr("persistence.embedded.home._runtime_directories", lambda mark: [])
     with EmbeddedPostgres(deep) as postgres, EmbeddedValkey(deep) as valkey:
         assert "127.0.0.1" in postgres.dsn
         assert _ask(postgres, "SELECT 1") == 1

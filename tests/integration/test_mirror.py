@@ -17,7 +17,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from persistence.embedded_valkey import EmbeddedValkey
+from persistence.embedded.valkey import EmbeddedValkey
 from persistence.redis_mirror import STREAM, RedisMirror
 from portfolio.entries import derived_id
 from portfolio.ids import PortfolioId

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from persistence.embedded_account import ServerAccount
-from persistence.embedded_errors import EmbeddedServerError, ServerStartFailed
+from persistence.embedded.account import ServerAccount
+from persistence.embedded.errors import EmbeddedServerError, ServerStartFailed
 
 logger = logging.getLogger(__name__)
 

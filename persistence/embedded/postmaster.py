@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from persistence.embedded_errors import ServerStartFailed
-from persistence.embedded_home import ServerHome
-from persistence.embedded_postgres_files import PostmasterNote, read_note
-from persistence.embedded_process import Deadline, ServerIdentity, log_tail, start_server, wait_until
+from persistence.embedded.errors import ServerStartFailed
+from persistence.embedded.home import ServerHome
+from persistence.embedded.postgres_files import PostmasterNote, read_note
+from persistence.embedded.process import Deadline, ServerIdentity, log_tail, start_server, wait_until
 
 PROGRESS_EVERY_S = 10.0
 # A server that calls itself ready and takes no connection for this long is not going to.

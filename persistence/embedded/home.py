@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from persistence.embedded_account import ServerAccount, choose_account, make_directory, require_reachable
-from persistence.embedded_errors import DataDirUnusable, PortTaken
+from persistence.embedded.account import ServerAccount, choose_account, make_directory, require_reachable
+from persistence.embedded.errors import DataDirUnusable, PortTaken
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from persistence.embedded_home import LOOPBACK, ServerHome
+from persistence.embedded.home import LOOPBACK, ServerHome
 
 # What an acknowledged commit rests on. The command line outranks postgresql.conf and ALTER SYSTEM, no argument of
 # ours can change it, and the server is asked for these after each start.

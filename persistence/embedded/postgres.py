@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Self
 
 from persistence.data_dir_lock import DataDirLock
-from persistence.embedded_binaries import postgres_binaries, reachable_binaries
-from persistence.embedded_errors import EmbeddedServerError, os_errors_translated
-from persistence.embedded_home import open_home
-from persistence.embedded_postgres_launch import HeldPostgres
-from persistence.embedded_postgres_session import DATABASE
-from persistence.embedded_postmaster import Postmaster
-from persistence.embedded_process import Deadline
+from persistence.embedded.binaries import postgres_binaries, reachable_binaries
+from persistence.embedded.errors import EmbeddedServerError, os_errors_translated
+from persistence.embedded.home import open_home
+from persistence.embedded.postgres_launch import HeldPostgres
+from persistence.embedded.postgres_session import DATABASE
+from persistence.embedded.postmaster import Postmaster
+from persistence.embedded.process import Deadline
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from persistence.embedded_account import make_directory
-from persistence.embedded_binaries import ServerBinaries
-from persistence.embedded_errors import DataVersionMismatch
-from persistence.embedded_home import ServerHome, sync_directory, write_durably
-from persistence.embedded_process import ServerIdentity, run_tool
+from persistence.embedded.account import make_directory
+from persistence.embedded.binaries import ServerBinaries
+from persistence.embedded.errors import DataVersionMismatch
+from persistence.embedded.home import ServerHome, sync_directory, write_durably
+from persistence.embedded.process import ServerIdentity, run_tool
 
 ROLE = "portfolio"
 INITDB_TIMEOUT_S = 300.0

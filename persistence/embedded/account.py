@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from persistence.embedded_errors import DataDirUnusable
+from persistence.embedded.errors import DataDirUnusable
 
 # Postgres refuses to run as root. The first of these that exists runs the servers then.
 ACCOUNTS_FOR_ROOT = ("postgres", "nobody")

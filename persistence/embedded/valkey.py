@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Self
 
 from persistence.data_dir_lock import DataDirLock
-from persistence.embedded_errors import EmbeddedServerError, os_errors_translated
-from persistence.embedded_home import open_home
-from persistence.embedded_process import Deadline
-from persistence.embedded_valkey_launch import STOP_TIMEOUT_S, HeldValkey
+from persistence.embedded.errors import EmbeddedServerError, os_errors_translated
+from persistence.embedded.home import open_home
+from persistence.embedded.process import Deadline
+from persistence.embedded.valkey_launch import STOP_TIMEOUT_S, HeldValkey
 
 MAXMEMORY_BYTES = 1024 * 1024 * 1024
 

@@ -5,9 +5,9 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from persistence.embedded_errors import ServerStartFailed
-from persistence.embedded_postgres_files import ROLE
-from persistence.embedded_postgres_settings import DURABILITY
+from persistence.embedded.errors import ServerStartFailed
+from persistence.embedded.postgres_files import ROLE
+from persistence.embedded.postgres_settings import DURABILITY
 
 DATABASE = "portfolio"
 # initdb makes it; it is there before ours is.

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persistence.data_dir_lock import DataDirLock
-from persistence.embedded_binaries import ServerBinaries, postgres_binaries, reachable_binaries, remove_other_copies
-from persistence.embedded_errors import EmbeddedServerError, ServerStartFailed
-from persistence.embedded_home import LOOPBACK, ServerHome, port_is_free
-from persistence.embedded_postgres_files import ROLE, PostmasterNote, end_unfinished_initdb, prepare_data
-from persistence.embedded_postgres_session import DATABASE, MAINTENANCE_DATABASE, address, answers, prepare_database
-from persistence.embedded_postgres_settings import server_arguments
-from persistence.embedded_postmaster import IMMEDIATE_STOP_TIMEOUT_S, Postmaster
-from persistence.embedded_process import Deadline
+from persistence.embedded.binaries import ServerBinaries, postgres_binaries, reachable_binaries, remove_other_copies
+from persistence.embedded.errors import EmbeddedServerError, ServerStartFailed
+from persistence.embedded.home import LOOPBACK, ServerHome, port_is_free
+from persistence.embedded.postgres_files import ROLE, PostmasterNote, end_unfinished_initdb, prepare_data
+from persistence.embedded.postgres_session import DATABASE, MAINTENANCE_DATABASE, address, answers, prepare_database
+from persistence.embedded.postgres_settings import server_arguments
+from persistence.embedded.postmaster import IMMEDIATE_STOP_TIMEOUT_S, Postmaster
+from persistence.embedded.process import Deadline
 
 logger = logging.getLogger(__name__)
 

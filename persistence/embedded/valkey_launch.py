@@ -11,10 +11,10 @@ from urllib.parse import quote
 import redis
 
 from persistence.data_dir_lock import DataDirLock
-from persistence.embedded_binaries import ServerBinaries, reachable_binaries, remove_other_copies, valkey_binaries
-from persistence.embedded_errors import ServerStartFailed
-from persistence.embedded_home import LOOPBACK, ServerHome, port_is_free
-from persistence.embedded_process import Deadline, ServerIdentity, log_tail, start_server, wait_until
+from persistence.embedded.binaries import ServerBinaries, reachable_binaries, remove_other_copies, valkey_binaries
+from persistence.embedded.errors import ServerStartFailed
+from persistence.embedded.home import LOOPBACK, ServerHome, port_is_free
+from persistence.embedded.process import Deadline, ServerIdentity, log_tail, start_server, wait_until
 
 logger = logging.getLogger(__name__)
 

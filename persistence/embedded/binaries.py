@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from persistence.embedded_errors import ServerWheelMissing
-from persistence.embedded_home import ServerHome, sync_directory
+from persistence.embedded.errors import ServerWheelMissing
+from persistence.embedded.home import ServerHome, sync_directory
 
 # Headers and static archives serve compilers only.
 NOT_COPIED = shutil.ignore_patterns("include", "*.a", "*.py", "__pycache__")
