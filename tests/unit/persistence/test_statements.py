@@ -44,7 +44,7 @@ def test_names_are_unique() -> None:
 
 def test_no_statement_is_put_together_from_values() -> None:
     # The embedded server is set up with names of our own, which cannot be bound.
-    for path in (path for path in SOURCES if not path.name.startswith("embedded_")):
+    for path in (path for path in SOURCES if path.parent.name != "embedded"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\.execute\(\s*f[\"']", text), path
         assert not re.search(r"\.execute\([^)]*\.format\(", text), path
