@@ -7,6 +7,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from actors.protocol import (
     pack,
 )
 from actors.shard import ShardStatus
+from portfolio import money
 from portfolio.book import Book, Mark
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.errors import PortfolioError, PortfolioNotFound, ShardUnavailable
@@ -127,12 +129,15 @@ class Gateway:
         """Record market marks, then show them to every shard. When it returns they are durable.
 
         A shard that cannot be told now finds them by itself: when it recovers, or when it next looks.
+        Raises InvalidRequest for a price that has too many digits.
         """
         if not marks:
             return MarkCounts(0, 0)
-        recorded = await self._caller.call(self._recorder(marks), Method.RECORD_MARKS, pack(marks))
+        # At their own scale, as the database gives them back: a state must read the same after a restart.
+        told = pack({name: Mark(_mark_price(mark.price), mark.time) for name, mark in marks.items()})
+        recorded = await self._caller.call(self._recorder(marks), Method.RECORD_MARKS, told)
         accepted = len(_TEXTS.decode(recorded.body or b""))
-        await self._ask_all(Method.SHOW_MARKS, pack(marks), is_failure_fatal=False)
+        await self._ask_all(Method.SHOW_MARKS, told, is_failure_fatal=False)
         return MarkCounts(accepted, len(marks) - accepted)
 
     def _recorder(self, marks: Mapping[InstrumentId, Mark]) -> ShardId:
@@ -160,3 +165,7 @@ class Gateway:
         except PortfolioError as error:
             return ShardUnavailable(f"shard {shard_id}: {error.detail}", shard=shard_id)
         return _STATUSES.decode(answer.body or b"")
+
+
+def _mark_price(price: Decimal) -> Decimal:
+    return money.exact(price, field="price", scale=money.PRICE_SCALE)

@@ -199,6 +199,15 @@ async def test_stale_marks_are_counted_and_change_nothing(gateway: Gateway) -> N
     assert b'"total_value":4.00' in ((await gateway.state(portfolio(1))).body or b"")
 
 
+async def test_a_mark_shows_with_all_its_decimals_however_it_was_given(gateway: Gateway) -> None:
+    await _open(gateway, 1)
+    await gateway.write(updated(1, buy("2", "10")))
+    await gateway.update_marks({X: Mark(Decimal("12.5"), minutes(10**6))})
+    async with asyncio.timeout(5):
+        while b'"mark_price":12.50000000' not in ((await gateway.state(portfolio(1))).body or b""):
+            await asyncio.sleep(0.005)
+
+
 async def test_a_shard_that_missed_a_mark_finds_it_by_itself(gateway: Gateway, shards: Shards) -> None:
     await _open(gateway, 1)
     await gateway.write(updated(1, buy("2", "10")))
