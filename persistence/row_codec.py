@@ -39,19 +39,8 @@ class Batch:
     head: Head
 
 
-def encode(rows: Sequence[PendingRow], head: Head) -> Batch:
-    """`rows` as they follow `head`, numbered and chained to it."""
-    steps = encoding(rows, head)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            batch: Batch = done.value
-            return batch
-
-
 def encoding(rows: Sequence[PendingRow], head: Head) -> Generator[None, None, Batch]:
-    """`encode`, some rows a step, for a caller that has other things to do in between."""
+    """`rows` as they follow `head`, numbered and chained to it; some rows a step, for a caller with other things to do."""
     lines: list[tuple[Column, ...]] = []
     hashes: list[Column] = []
     seq, row_hash = head.seq, head.row_hash

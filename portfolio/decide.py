@@ -25,6 +25,7 @@ from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.ledger import Ledger
 from portfolio.position import split_price, split_quantity
 from portfolio.status import NEXT, Status
+from portfolio.steps import drained
 from portfolio.transactions import CASH_ENTRIES, TRADES, Ratio, Transaction, TransactionType, checked
 
 TRANSACTIONS_MAX: Final = 1_000
@@ -48,13 +49,7 @@ def decide(
 
     Raises a Rejected or a Conflict, with the index of the transaction that cannot be booked.
     """
-    steps = deciding(book, command, now=now, marks=marks)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            decision: Decision = done.value
-            return decision
+    return drained(deciding(book, command, now=now, marks=marks))
 
 
 def deciding(

@@ -128,14 +128,14 @@ async def _read_past(
     if version is not None and as_of is not None:
         raise InvalidRequest("as_of_version and as_of are both given, expected one", field="as_of")
     past = await past_state(backend_of(request).history, portfolio_id, version=version, as_of=as_of)
-    return _unless_known(Answer(past.state, past.etag), if_none_match)
+    return _unless_known(Answer(past.state, past.etag), known_tags(if_none_match))
 
 
 async def _read_now(asked: Any, portfolio_id: PortfolioId, if_none_match: str | None) -> Response:
     tags = known_tags(if_none_match)
     # The shard need not send what the caller has: with one tag, which is the rule, it compares it itself.
     answer = await asked(portfolio_id, tags[0] if len(tags) == 1 else None)
-    return _unless_known(answer, if_none_match)
+    return _unless_known(answer, tags)
 
 
 @router.get(
@@ -239,8 +239,7 @@ def _answered(answer: Answer, status: int, headers: dict[str, str] | None = None
     return Response(answer.body, status, sent, "application/json")
 
 
-def _unless_known(answer: Answer, if_none_match: str | None) -> Response:
-    tags = known_tags(if_none_match)
+def _unless_known(answer: Answer, tags: tuple[str, ...]) -> Response:
     if answer.body is None or answer.etag in tags or tags == ("*",):
         return Response(status_code=304, headers={"ETag": answer.etag or ""})
     return _answered(answer, 200)

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.binaries import postgres_binaries, reachable_binaries
@@ -18,11 +16,12 @@ from persistence.embedded.postgres_launch import HeldPostgres
 from persistence.embedded.postgres_session import DATABASE
 from persistence.embedded.postmaster import Postmaster
 from persistence.embedded.process import Deadline
+from persistence.embedded.server import EmbeddedServer
 
 logger = logging.getLogger(__name__)
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A Postgres in `data_dir/postgres`, with role and database `portfolio`, reached by `dsn` once `start` returned.
 
     It listens on a Unix socket in a 0700 directory; on 127.0.0.1 as well if `listen_tcp`, or if `port` is given, or
@@ -94,15 +93,6 @@ class EmbeddedPostgres:
                 held.home.remove_socket_directory()
             finally:
                 held.lock.release()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _take_data_dir(self) -> HeldPostgres:
         home = open_home(self._data_dir, "postgres", account=self._account)

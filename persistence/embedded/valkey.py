@@ -2,19 +2,18 @@
 
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.errors import EmbeddedServerError, os_errors_translated
 from persistence.embedded.home import open_home
 from persistence.embedded.process import Deadline
+from persistence.embedded.server import EmbeddedServer
 from persistence.embedded.valkey_launch import STOP_TIMEOUT_S, HeldValkey
 
 MAXMEMORY_BYTES = 1024 * 1024 * 1024
 
 
-class EmbeddedValkey:
+class EmbeddedValkey(EmbeddedServer):
     """A Valkey in `data_dir/valkey`, reached by `url` once `start` returned.
 
     It saves nothing, and a restart finds it empty: it mirrors what Postgres holds. At `maxmemory_bytes` it evicts
@@ -81,15 +80,6 @@ class EmbeddedValkey:
                 held.home.remove_socket_directory()
             finally:
                 held.lock.release()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _take_data_dir(self) -> HeldValkey:
         home = open_home(self._data_dir, "valkey", account=self._account)

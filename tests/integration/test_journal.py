@@ -25,7 +25,7 @@ from portfolio.status import Status
 from portfolio.transactions import Ratio, TransactionType
 from tests.integration.conftest import Inspector
 from tests.oracles.builders import NOW, buy, deposit, split
-from tests.oracles.rows import Scribe, opened, portfolio, updated
+from tests.oracles.rows import Scribe, encoded, opened, portfolio, updated
 
 PRINTABLE = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=30)
 IDS = st.text("AZaz09._:-", min_size=1, max_size=100)
@@ -360,6 +360,6 @@ async def test_what_psql_shows_of_transactions_is_what_design_says(
 
 def test_a_hash_depends_on_the_row_before_it_and_on_every_column() -> None:
     rows = Scribe().rows(opened(1, key="k", cash="5"))
-    batch = row_codec.encode(rows, Head(0, b""))
-    assert row_codec.encode(rows, Head(0, b"x")).head.row_hash != batch.head.row_hash
-    assert row_codec.encode(rows, Head(1, b"")).head.row_hash != batch.head.row_hash
+    batch = encoded(rows, Head(0, b""))
+    assert encoded(rows, Head(0, b"x")).head.row_hash != batch.head.row_hash
+    assert encoded(rows, Head(1, b"")).head.row_hash != batch.head.row_hash

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from persistence import row_codec
+from persistence.row_codec import Batch
 from portfolio.book import Book
 from portfolio.commands import Command, OpenPortfolio, UpdatePortfolio, request_hash
 from portfolio.decide import decide
 from portfolio.ids import IdempotencyKey, PortfolioId
-from portfolio.ports import PendingRow
+from portfolio.ports import Head, PendingRow
+from portfolio.steps import drained
 from portfolio.transactions import Transaction
 from tests.oracles.builders import NOW, deposit
 
@@ -69,3 +73,8 @@ def updated(
 def utc_now() -> datetime:
     """The machine's time."""
     return datetime.now(UTC)
+
+
+def encoded(rows: Sequence[PendingRow], head: Head) -> Batch:
+    """Rows as they follow `head`, encoded all at once."""
+    return drained(row_codec.encoding(rows, head))

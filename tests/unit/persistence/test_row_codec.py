@@ -15,7 +15,7 @@ from portfolio.entries import Booked
 from portfolio.errors import Corrupt
 from portfolio.ports import Head
 from tests.oracles.builders import NOW, buy, deposit, split
-from tests.oracles.rows import Scribe, opened, updated
+from tests.oracles.rows import Scribe, encoded, opened, updated
 
 START = Head(0, b"")
 
@@ -55,13 +55,13 @@ def _read_array(literal: str) -> list[str | None]:
 def test_each_row_is_chained_to_the_one_before_it() -> None:
     scribe = Scribe()
     rows = scribe.rows(opened(1, cash="5", key="k")) + scribe.rows(updated(1, buy("3", "2"), split("2:1")))
-    whole = row_codec.encode(rows, START)
+    whole = encoded(rows, START)
     head = START
     for row in rows:
-        head = row_codec.encode([row], head).head
+        head = encoded([row], head).head
     assert head == whole.head
     assert whole.count == whole.head.seq == 4
-    assert row_codec.encode(rows[1:], START).head.row_hash != whole.head.row_hash
+    assert encoded(rows[1:], START).head.row_hash != whole.head.row_hash
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_every_field_of_a_transaction_is_in_the_hash(change: dict[str, object]) 
     (row,) = scribe.rows(updated(1, buy("3", "2")))
     assert isinstance(row.entry, Booked)
     changed = replace(row, entry=replace(row.entry, **change))  # type: ignore[arg-type]
-    assert row_codec.encode([row], START).head != row_codec.encode([changed], START).head
+    assert encoded([row], START).head != encoded([changed], START).head
 
 
 def test_key_and_request_hash_are_in_the_hash() -> None:
@@ -93,7 +93,7 @@ def test_key_and_request_hash_are_in_the_hash() -> None:
     scribe.rows(opened(1))
     (row,) = scribe.rows(updated(1, deposit("1"), key="k"))
     heads = {
-        row_codec.encode([changed], START).head
+        encoded([changed], START).head
         for changed in (row, replace(row, idempotency_key=None), replace(row, request_hash=None))
     }
     assert len(heads) == 3
