@@ -100,7 +100,11 @@ async def test_cut_again_and_again_also_while_claiming_anew(
 
 async def test_cut_both_ways_under_load(running: RunningShard, proxy: TcpProxy, inspector: Inspector) -> None:
     async def write(lane: int) -> list[Outcome]:
-        return [await running.shard.submit(updated(1, key=f"{lane} {turn}")) for turn in range(25)]
+        outcomes: list[Outcome] = []
+        # For as long as it takes until a cut has hit an append: how many that is depends on the machine.
+        while running.journal.epoch < 4:
+            outcomes.append(await running.shard.submit(updated(1, key=f"{lane} {len(outcomes)}")))
+        return outcomes
 
     async def cut() -> None:
         while True:
@@ -111,10 +115,9 @@ async def test_cut_both_ways_under_load(running: RunningShard, proxy: TcpProxy, 
     lanes = await asyncio.wait_for(asyncio.gather(*map(write, range(8))), 30)
     cutter.cancel()
     versions = [outcome.book.version for lane in lanes for outcome in lane]
-    assert sorted(versions) == list(range(2, 202))
-    assert _booked(inspector) == 200
+    assert sorted(versions) == list(range(2, 2 + len(versions)))
+    assert _booked(inspector) == len(versions)
     assert inspector.sequence_is_gapless()
-    assert running.journal.epoch > 1
 
 
 async def test_a_backend_ended_in_the_middle_of_an_append(database: str, inspector: Inspector) -> None:
