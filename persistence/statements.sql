@@ -24,8 +24,8 @@ insert into cluster (shard_count, link_secret) values (%(shard_count)s, %(link_s
 
 -- name: create_shards
 -- One row a shard, so that a claim is an update and never an insert that could race.
-insert into shards (shard_id)
-select generate_series(0, shard_count - 1) from cluster
+insert into shards (shard_id, modulus)
+select generate_series(0, shard_count - 1), shard_count from cluster
 on conflict do nothing;
 
 -- name: select_cluster
