@@ -37,6 +37,8 @@ _METHODS: Final = {
     UpdatePortfolio: Method.UPDATE,
     ChangeStatus: Method.STATUS,
 }
+STATUS_TIMEOUT_S: Final = 2.0
+"""A status comes from memory. Whoever asks for it, a load balancer or a scraper, must not wait for a shard that hangs."""
 _OUTCOMES: Final = msgspec.msgpack.Decoder(list[UpdateOutcome])
 _SUMMARIES: Final = msgspec.json.Decoder(list[SummaryDocument])
 _STATUSES: Final = msgspec.msgpack.Decoder(ShardStatus)
@@ -90,6 +92,13 @@ class Gateway:
         """Which of these idempotency keys the portfolio has seen."""
         answer = await self._ask(portfolio_id, Method.KNOWN_KEYS, KeysQuestion(portfolio_id, list(keys)))
         return frozenset(_TEXTS.decode(answer.body or b""))
+
+    async def rebuild(self, portfolio_id: PortfolioId) -> Answer:
+        """Try to take a portfolio out of quarantine, its rows having been mended; gives its state.
+
+        Raises PortfolioQuarantined with what is wrong with its rows now.
+        """
+        return await self._ask(portfolio_id, Method.REBUILD, PortfolioQuestion(portfolio_id))
 
     async def _ask(self, portfolio_id: PortfolioId, method: Method, payload: object) -> Answer:
         return await self._caller.call(shard_of(portfolio_id, self.shard_count), method, pack(payload))
@@ -156,12 +165,15 @@ class Gateway:
         return [answer for answer in answers if isinstance(answer, Answer)]
 
     async def statuses(self) -> list[ShardStatus | ShardUnavailable]:
-        """How each shard is doing, in order; an error in the place of one that does not answer."""
+        """How each shard is doing, in order; an error in the place of one that does not answer within two seconds."""
         return list(await asyncio.gather(*(self._status(ShardId(number)) for number in range(self.shard_count))))
 
     async def _status(self, shard_id: ShardId) -> ShardStatus | ShardUnavailable:
         try:
-            answer = await self._caller.call(shard_id, Method.SHARD_STATUS, pack(None))
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                answer = await self._caller.call(shard_id, Method.SHARD_STATUS, pack(None))
+        except TimeoutError:
+            return ShardUnavailable(f"shard {shard_id} did not answer within {STATUS_TIMEOUT_S:g} s", shard=shard_id)
         except PortfolioError as error:
             return ShardUnavailable(f"shard {shard_id}: {error.detail}", shard=shard_id)
         return _STATUSES.decode(answer.body or b"")

@@ -57,6 +57,7 @@ class Service:
             Method.PAGE: self._page,
             Method.RECORD_MARKS: self._record_marks,
             Method.KNOWN_KEYS: self._known_keys,
+            Method.REBUILD: self._rebuild,
         }
 
     def read(self, method: str, payload: bytes | memoryview) -> Answer | None:
@@ -138,6 +139,10 @@ class Service:
 
     async def _record_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
         return Answer(pack(sorted(await self._shard.record_marks(marks))))
+
+    async def _rebuild(self, question: PortfolioQuestion) -> Answer:
+        await self._shard.rebuild(question.portfolio_id)
+        return self._state(question)
 
     async def _known_keys(self, question: KeysQuestion) -> Answer:
         keys = [(question.portfolio_id, ids.idempotency_key(key)) for key in question.keys]

@@ -15,18 +15,21 @@ from actors.books import Books
 from actors.checkpointer import Checkpointer
 from actors.pacing import Pacer
 from actors.publisher import Publisher
+from actors.rebuilding import rebuilt
 from actors.recovery import Recovered, recover
 from actors.settings import Limits
 from actors.writer import Outcome, Writer
 from portfolio.book import Book, Mark
 from portfolio.commands import Command
-from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable
+from portfolio.errors import Corrupt, PortfolioError, PortfolioQuarantined, ShardUnavailable
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, Mirror, RequestKey
 from portfolio.sharding import shard_of
 
 _log = logging.getLogger(__name__)
 _CANCEL_AGAIN_S: Final = 0.2
+QUARANTINED_SHOWN_MAX: Final = 100
+"""A status stays small, whatever has happened to the journal."""
 _SLOW_COMMIT: Final = timedelta(seconds=30)
 """A mark is seen some time after the moment it bears as recorded; looking this far back finds those that came late."""
 
@@ -59,6 +62,9 @@ class ShardStatus:
     tail_rows_recovered: int
     recovery_s: float
     memory_mb: float
+    quarantined_count: int
+    quarantined: Mapping[PortfolioId, str]
+    """Why each is in quarantine, of the first hundred."""
 
 
 class Shard:
@@ -106,7 +112,10 @@ class Shard:
                 f"portfolio {command.portfolio_id} is of shard {owner} of {self._shard_count}, not {self.shard_id}",
                 shard=owner,
             )
-        return self._served().writer.submit(command, turned_away)
+        serving = self._served()
+        # Also for a repeat of what was booked long ago: its answer would be a book that nobody can trust.
+        serving.books.check_not_quarantined(command.portfolio_id)
+        return serving.writer.submit(command, turned_away)
 
     def _served(self) -> _Serving:
         if self._reason is not None:
@@ -134,7 +143,8 @@ class Shard:
             await self._journal.check_ownership()
             self._reason = error
             raise
-        books = [serving.books.get(portfolio_id) for portfolio_id in unannounced]
+        announced = dict.fromkeys([*unannounced, *recovered.rebuilt])
+        books = [serving.books.get(name) for name in announced if name not in serving.books.quarantined]
         serving.publisher.committed(books, claim.announced_seq + 1, claim.head.seq)
         self._recovery_s = asyncio.get_running_loop().time() - began
         self._serving = serving
@@ -144,7 +154,7 @@ class Shard:
         )
 
     def _assemble(self, claim: Claim, recovered: Recovered) -> _Serving:
-        books = Books(recovered.books, recovered.marks)
+        books = Books(recovered.books, recovered.marks, recovered.quarantined)
         publisher = Publisher(books=books, mirror=self._mirror, limits=self._limits, announced_seq=claim.announced_seq)
         checkpointer = Checkpointer(
             books=books,
@@ -156,6 +166,7 @@ class Shard:
             announced_seq=lambda: publisher.announced_seq,
         )
         checkpointer.restored(recovered.saved, recovered.changed)
+        checkpointer.rebuilt(recovered.rebuilt)
 
         def committed(changed: Sequence[Book], rows: int) -> None:
             head_seq = checkpointer.head_seq + rows
@@ -206,6 +217,27 @@ class Shard:
         """Request hashes of those idempotency keys that were used."""
         self._served()
         return await self._journal.find_keys(keys)
+
+    async def rebuild(self, portfolio_id: PortfolioId) -> None:
+        """Make a portfolio in quarantine anew from its rows, which may have been mended, and serve it if it is sound.
+
+        Raises PortfolioQuarantined with what is wrong now. A portfolio that is not in quarantine stays as it is.
+        """
+        books = self._served().books
+        if portfolio_id not in books.quarantined:
+            return
+        try:
+            book = await rebuilt(portfolio_id, self._journal, self.pacer())
+        except PortfolioQuarantined as error:
+            if portfolio_id in books.quarantined:
+                books.keep_quarantined(portfolio_id, error.detail)
+            books.check_not_quarantined(portfolio_id)
+            return
+        # Meanwhile the shard may have stopped, or another call have lifted the quarantine and writes have followed.
+        serving = self._served()
+        if portfolio_id in serving.books.quarantined:
+            serving.lift(book)
+            _log.warning("portfolio %s is out of quarantine at version %s", portfolio_id, book.version)
 
     def show_marks(self, marks: Mapping[InstrumentId, Mark]) -> None:
         """Value this shard's books at marks that are durable; documents show them within a revaluation interval."""
@@ -264,6 +296,8 @@ class Shard:
             tail_rows_recovered=serving.tail_rows if serving else 0,
             recovery_s=self._recovery_s,
             memory_mb=_memory_mb(),
+            quarantined_count=len(serving.books.quarantined) if serving else 0,
+            quarantined=_first_quarantined(serving.books.quarantined) if serving else {},
         )
 
 
@@ -277,6 +311,13 @@ class _Serving:
     checkpointer: Checkpointer
     tail_rows: int
     marks_seen: datetime
+
+    def lift(self, book: Book) -> None:
+        """Serve a book that was in quarantine. It takes writes from now on, and is shown, announced and saved."""
+        self.books.restore(book)
+        head_seq = self.checkpointer.head_seq
+        self.publisher.committed([book], head_seq + 1, head_seq)
+        self.checkpointer.rebuilt([book.portfolio_id])
 
 
 async def _first_to_end(tasks: Sequence[asyncio.Future[None]]) -> None:
@@ -301,6 +342,10 @@ async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
 
 def _earlier(moment: datetime, by: timedelta) -> datetime:
     return moment - by if moment - datetime.min.replace(tzinfo=moment.tzinfo) > by else moment
+
+
+def _first_quarantined(quarantined: Mapping[PortfolioId, str]) -> dict[PortfolioId, str]:
+    return {name: quarantined[name] for name in sorted(quarantined)[:QUARANTINED_SHOWN_MAX]}
 
 
 def _memory_mb() -> float:

@@ -13,13 +13,13 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg_pool import AsyncConnectionPool
 
-from persistence import postgres, row_codec
+from persistence import examined_rows, postgres, row_codec
 from persistence.postgres import Connection, first_line, unavailable_on_error
 from persistence.row_codec import Batch
 from persistence.statements import SQL
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
-from portfolio.ports import Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
+from portfolio.ports import Claim, DamagedRow, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
 
 _log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class PostgresJournal:
         if row is None or row[0] != self._owner:
             raise Deposed(f"shard {self._shard_id}: {row and row[0]} has claimed it from {self._owner}")
 
-    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
         """Rows after `after_seq`, checked; see ports.Journal."""
         expected = Head(after_seq, await self._row_hash(after_seq))
         parameters = {"shard_id": self._shard_id, "after_seq": after_seq}
@@ -187,9 +187,11 @@ class PostgresJournal:
             ):
                 await cursor.execute(SQL["select_journal_tail"], parameters)
                 while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
-                    for row in map(row_codec.decode, columns):
-                        expected = self._checked(row, expected)
-                        yield row
+                    for row in columns:
+                        found = self._examined(row, expected)
+                        # The next row was chained to the hash that is stored here, whatever this row has become.
+                        expected = Head(found.seq, found.row_hash)
+                        yield found
         if expected != claim.head:
             # Rows of somebody who has claimed the shard meanwhile are no corruption.
             await self.check_ownership()
@@ -198,12 +200,15 @@ class PostgresJournal:
                 "with the hash that its owner left"
             )
 
-    def _checked(self, row: StoredRow, expected: Head) -> Head:
+    def _examined(self, columns: Sequence[Any], expected: Head) -> StoredRow | DamagedRow:
+        row = examined_rows.examined(columns, expected.row_hash)
         if row.seq != expected.seq + 1:
             raise Corrupt(f"shard {self._shard_id}: journal row {row.seq} follows row {expected.seq}")
-        if row.row_hash != row_codec.rehashed(row, expected.row_hash):
-            raise Corrupt(f"shard {self._shard_id}: journal row {row.seq} does not match its hash")
-        return Head(row.seq, row.row_hash)
+        return row
+
+    def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+        """All rows of one portfolio; see ports.Journal."""
+        return examined_rows.life(self._readers, portfolio_id)
 
     async def _row_hash(self, seq: int) -> bytes:
         if not seq:

@@ -17,6 +17,7 @@ from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import (
     Checkpoint,
     Claim,
+    DamagedRow,
     DuplicateKeys,
     Head,
     MirrorUnavailable,
@@ -24,6 +25,7 @@ from portfolio.ports import (
     Picture,
     RecordedMark,
     RequestKey,
+    SavedBooks,
     StoredRow,
 )
 
@@ -40,6 +42,7 @@ class StoredShard:
     checkpoint_seq: int = 0
     announced_seq: int = 0
     books: dict[PortfolioId, Book] = field(default_factory=dict)
+    unreadable: dict[PortfolioId, str] = field(default_factory=dict)
 
     @property
     def head(self) -> Head:
@@ -53,6 +56,7 @@ class MemoryDatabase:
     def __init__(self) -> None:
         self.shards: dict[ShardId, StoredShard] = defaultdict(StoredShard)
         self.marks: dict[InstrumentId, RecordedMark] = {}
+        self.quarantine: dict[PortfolioId, tuple[ShardId, str]] = {}
         self._ticks = 0
 
     def tick(self) -> datetime:
@@ -128,18 +132,27 @@ class MemoryJournal:
         if self._shard.owner != self._owner:
             raise Deposed(f"{self._shard.owner} owns the shard, not {self._owner}")
 
-    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
         head = self._shard.rows[after_seq - 1].row_hash if after_seq else b""
         expected = Head(after_seq, head)
         for row in list(self._shard.rows[after_seq:]):
-            pending = PendingRow(row.entry, row.idempotency_key, row.request_hash)
-            if row.seq != expected.seq + 1 or row.row_hash != _chained(expected.row_hash, pending):
+            if row.seq != expected.seq + 1:
                 raise Corrupt(f"row {row.seq} does not follow row {expected.seq}")
+            found = _examined(row, expected.row_hash)
             expected = Head(row.seq, row.row_hash)
-            yield row
+            yield found
         if expected != claim.head:
             await self.check_ownership()
             raise Corrupt(f"the journal ends at {expected.seq}, expected {claim.head.seq}")
+
+    async def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+        found: list[tuple[StoredRow, bytes]] = []
+        for shard in self._database.shards.values():
+            hashes = {row.seq: row.row_hash for row in shard.rows} | {0: b""}
+            mine = [row for row in shard.rows if row.entry.portfolio_id == portfolio_id]
+            found += [(row, hashes.get(row.seq - 1, b"missing")) for row in mine]
+        for row, previous in sorted(found, key=lambda pair: pair[0].entry.version):
+            yield _examined(row, previous)
 
     async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
         return _keys(self._shard.rows[after_seq:])
@@ -166,6 +179,13 @@ def _keys(rows: Iterable[StoredRow]) -> dict[RequestKey, bytes]:
     }
 
 
+def _examined(row: StoredRow, previous: bytes) -> StoredRow | DamagedRow:
+    if row.row_hash == _chained(previous, PendingRow(row.entry, row.idempotency_key, row.request_hash)):
+        return row
+    reason = f"journal row {row.seq} does not match its hash"
+    return DamagedRow(row.seq, row.entry.portfolio_id, row.entry.version, reason, row.row_hash)
+
+
 def _chained(previous: bytes, row: PendingRow) -> bytes:
     return hashlib.sha256(previous + repr(row).encode()).digest()
 
@@ -174,13 +194,27 @@ class MemoryCheckpointStore:
     """ports.CheckpointStore. `failures` are raised by the next saves; `lost_answers` after storing what was given."""
 
     def __init__(self, database: MemoryDatabase, shard_id: ShardId) -> None:
+        self._shard_id = shard_id
         self._shard = database.shards[shard_id]
+        self._quarantine = database.quarantine
         self.failures: list[PortfolioError] = []
         self.lost_answers: list[PortfolioError] = []
         self.saves: list[Checkpoint] = []
 
-    async def load(self) -> Mapping[PortfolioId, Book]:
-        return dict(self._shard.books)
+    async def load(self) -> SavedBooks:
+        stored, unreadable = self._shard.books, self._shard.unreadable
+        books = {name: book for name, book in stored.items() if name not in unreadable}
+        return SavedBooks(books, dict(unreadable), {name: frozenset(book.positions) for name, book in stored.items()})
+
+    async def quarantined(self) -> Mapping[PortfolioId, str]:
+        return {name: reason for name, (shard, reason) in self._quarantine.items() if shard == self._shard_id}
+
+    async def set_apart(self, reasons: Mapping[PortfolioId, str], epoch: int) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        if epoch != self._shard.epoch:
+            raise Deposed(f"epoch {epoch} was superseded by {self._shard.epoch}")
+        self._quarantine.update({name: (self._shard_id, reason) for name, reason in reasons.items()})
 
     async def save(self, checkpoint: Checkpoint, epoch: int) -> None:
         books = [valued.book for valued in checkpoint.books]
@@ -191,10 +225,13 @@ class MemoryCheckpointStore:
             raise Deposed(f"epoch {epoch} was superseded by {self._shard.epoch}")
         for book in books:
             self._shard.books[book.portfolio_id] = _merged(self._shard.books.get(book.portfolio_id), book)
+            self._shard.unreadable.pop(book.portfolio_id, None)
         for portfolio_id, gone in checkpoint.closed:
             stored = self._shard.books[portfolio_id]
             positions = {name: position for name, position in stored.positions.items() if name != gone}
             self._shard.books[portfolio_id] = _with_positions(stored, positions)
+        for released in checkpoint.released:
+            self._quarantine.pop(released, None)
         self._shard.checkpoint_seq = checkpoint.seq
         self._shard.announced_seq = checkpoint.announced_seq
         self.saves.append(checkpoint)
