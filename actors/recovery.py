@@ -55,6 +55,9 @@ async def recover(
         if pacer.is_due():
             await pacer.rest()
     books = replay.books()
+    if replay.suspects:
+        # What looks broken may be the work of a newer owner, who has saved a checkpoint since the claim.
+        await journal.check_ownership()
     mended, quarantined = await _examine(replay.suspects, journal, pacer)
     if quarantined:
         await checkpoints.set_apart(quarantined, claim.epoch)
