@@ -1,8 +1,9 @@
-"""The command line: `portfolio-state up | load | status`."""
+"""The command line: `portfolio-state up | load | status | repair`."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -19,11 +20,15 @@ from rich.table import Table
 from actors.gateway import Gateway
 from actors.shard import Phase, ShardStatus
 from cluster import client
+from cluster.database import postgres_dsn
 from cluster.loading import LoadReport, load_file, load_sample, show_report
+from cluster.repair import Examination, examine
+from cluster.repair import show as show_examination
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
 from persistence.embedded.errors import EmbeddedServerError
-from portfolio.errors import PortfolioError
+from portfolio import ids
+from portfolio.errors import PortfolioError, PortfolioQuarantined
 
 Result = TypeVar("Result")
 console = Console(highlight=False)
@@ -127,9 +132,39 @@ def status() -> None:
         return list((await (await client.gateway_by_handles()).statuses()).values())
 
     found = asyncio.run(_or_exit(run()))
-    Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found))
+    wide = _wide_console()
+    wide.print(_status_table(found))
+    for line in _quarantine_lines(found):
+        wide.print(line, markup=False, soft_wrap=True)
     serving = [one for one in found if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
     sys.exit(0 if len(serving) == len(found) else 1)
+
+
+@main.command()
+@click.argument("portfolio_id")
+@click.option("--retry", is_flag=True, help="Put it back into service, if its rows are sound now.")
+def repair(portfolio_id: str, retry: bool) -> None:
+    """Show why PORTFOLIO_ID is in quarantine, and the journal rows concerned. Changes no row."""
+
+    async def run() -> Examination:
+        name = ids.portfolio_id(portfolio_id)
+        if retry:
+            await asyncio.to_thread(client.attach, Settings())
+            gateway = await client.gateway_by_handles()
+            with contextlib.suppress(PortfolioQuarantined):
+                await gateway.rebuild(name)
+                console.print(f"{name} is in service", markup=False)
+        return await examine(postgres_dsn(Settings()), name)
+
+    found = asyncio.run(_or_exit(run()))
+    if not found.rows_count and found.quarantined is None:
+        raise click.ClickException(f"the journal has no portfolio {portfolio_id}")
+    show_examination(found, _wide_console())
+    sys.exit(1 if found.problem else 0)
+
+
+def _wide_console() -> Console:
+    return Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN))
 
 
 async def _or_exit(call: Awaitable[Result]) -> Result:
@@ -141,8 +176,8 @@ async def _or_exit(call: Awaitable[Result]) -> Result:
 
 
 def _status_table(found: Sequence[ShardStatus | PortfolioError]) -> Table:
-    columns = ("shard", "phase", "epoch", "portfolios", "rows", "checkpoint", "announced", "queue", "mirror", "MB")
-    table = Table(*columns)
+    columns = ("shard", "phase", "epoch", "portfolios", "quarantined", "rows", "checkpoint", "announced")
+    table = Table(*columns, "queue", "mirror", "MB")
     for number, one in enumerate(found):
         if isinstance(one, PortfolioError):
             table.add_row(str(number), one.detail)
@@ -150,9 +185,16 @@ def _status_table(found: Sequence[ShardStatus | PortfolioError]) -> Table:
         table.add_row(
             str(number),
             one.phase if one.reason is None else f"{one.phase}: {one.reason}",
-            *(f"{count:,}" for count in (one.epoch, one.portfolios, one.head_seq, one.checkpoint_seq)),
-            *(f"{count:,}" for count in (one.announced_seq, one.queue_depth)),
+            *(f"{count:,}" for count in (one.epoch, one.portfolios, one.quarantined_count)),
+            *(f"{count:,}" for count in (one.head_seq, one.checkpoint_seq, one.announced_seq, one.queue_depth)),
             "reachable" if one.is_mirror_reachable else "away",
             f"{one.memory_mb:,.0f}",
         )
     return table
+
+
+def _quarantine_lines(found: Sequence[ShardStatus | PortfolioError]) -> list[str]:
+    statuses = [one for one in found if isinstance(one, ShardStatus)]
+    lines = [f"in quarantine: {name}: {reason}" for one in statuses for name, reason in one.quarantined.items()]
+    more = sum(one.quarantined_count - len(one.quarantined) for one in statuses)
+    return [*lines, f"and {more:,} more in quarantine"] if more else lines

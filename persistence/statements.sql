@@ -41,6 +41,13 @@ where shard_id = %(shard_id)s and (%(actor)s::text is null or actor is null or a
 returning
     epoch, head_seq, head_hash, checkpoint_seq, announced_seq, modulus, branch_seq, branch_hash, answering, lease_ms;
 
+-- name: look_at_shard
+-- What a claim would give, for a successor that reads ahead.
+select
+    epoch, head_seq, head_hash, checkpoint_seq, announced_seq, modulus, branch_seq, branch_hash, answering, lease_ms
+from shards
+where shard_id = %(shard_id)s;
+
 -- name: select_actor
 -- Which actor is meant to own a shard.
 select actor from shards where shard_id = %(shard_id)s;
@@ -105,8 +112,24 @@ select
     instrument_id, quantity, price, value, fee, detail, idempotency_key, request_hash, effective_at, recorded_at,
     row_hash
 from journal
-where shard_id = %(shard_id)s and seq > %(after_seq)s
+where shard_id = %(shard_id)s and seq > %(after_seq)s and seq <= %(until_seq)s
 order by seq;
+
+-- name: select_life
+-- All that happened to one portfolio, whichever shards it lived in, and the hash that each row is chained to: that of
+-- the row before it, or of the row where its shard branched off another.
+select
+    case when journal.seq = shards.branch_seq + 1 then shards.branch_hash else before.row_hash end as previous_hash,
+    journal.shard_id,
+    journal.seq, journal.epoch, journal.format, journal.portfolio_id, journal.version, journal.kind,
+    journal.transaction_id, journal.transaction_id_given, journal.transaction_type, journal.instrument_id,
+    journal.quantity, journal.price, journal.value, journal.fee, journal.detail, journal.idempotency_key,
+    journal.request_hash, journal.effective_at, journal.recorded_at, journal.row_hash
+from journal
+left join shards on shards.shard_id = journal.shard_id
+left join journal as before on before.shard_id = journal.shard_id and before.seq = journal.seq - 1
+where journal.portfolio_id = %(portfolio_id)s
+order by journal.version;
 
 -- name: select_row_hash
 -- Where the hash chain stood at the checkpoint.
@@ -209,6 +232,14 @@ where portfolio_id = %(portfolio_id)s and version < %(before_version)s and kind 
 order by version desc
 limit %(limit)s;
 
+-- name: read_one_snapshot
+-- First in a transaction of several reads that have to fit together.
+set transaction isolation level repeatable read read only;
+
+-- name: select_checkpoint_seq
+-- The row as of which the checkpoint is.
+select checkpoint_seq from shards where shard_id = %(shard_id)s;
+
 -- name: select_portfolio_checkpoints
 -- The books of a shard as they were at the checkpoint, without their positions.
 select
@@ -227,7 +258,8 @@ join portfolios on portfolios.portfolio_id = positions.portfolio_id
 where portfolios.shard_id = %(shard_id)s;
 
 -- name: upsert_portfolio_checkpoints
--- Brings the books that changed up to the checkpoint.
+-- Brings the books that changed up to the checkpoint; what an opening fixed is written too, so that it mends what was
+-- damaged there.
 insert into portfolios (
     shard_id, portfolio_id, name, base_currency, allow_short, min_cash, status, version, total_value, cash,
     realized_pnl, income, fees, taxes, net_deposits, transfers_at_cost, created_at, updated_at
@@ -241,7 +273,8 @@ from unnest(
     %(updated_at)s::timestamptz[]
 ) as rows
 on conflict (portfolio_id) do update
-set status = excluded.status, version = excluded.version, total_value = excluded.total_value, cash = excluded.cash,
+set name = excluded.name, base_currency = excluded.base_currency, allow_short = excluded.allow_short,
+    min_cash = excluded.min_cash, created_at = excluded.created_at, status = excluded.status, version = excluded.version, total_value = excluded.total_value, cash = excluded.cash,
     realized_pnl = excluded.realized_pnl, income = excluded.income, fees = excluded.fees, taxes = excluded.taxes,
     net_deposits = excluded.net_deposits, transfers_at_cost = excluded.transfers_at_cost,
     updated_at = excluded.updated_at;
@@ -282,6 +315,28 @@ where positions.portfolio_id = closed.portfolio_id and positions.instrument_id =
 update shards
 set checkpoint_seq = %(checkpoint_seq)s, announced_seq = %(announced_seq)s
 where shard_id = %(shard_id)s and epoch = %(epoch)s;
+
+-- name: select_quarantine
+-- Books that the checkpoint has passed by: a recovering shard makes them anew from all of their rows.
+select portfolio_id, reason from quarantine where shard_id = %(shard_id)s;
+
+-- name: upsert_quarantine
+-- Fenced, so that a deposed owner sets nothing apart. The moment stays that of the first time.
+with owned as (select 1 from shards where shard_id = %(shard_id)s and epoch = %(epoch)s for share)
+insert into quarantine (portfolio_id, shard_id, reason)
+select rows.portfolio_id, %(shard_id)s, rows.reason
+from unnest(%(portfolio_id)s::text[], %(reason)s::text[]) as rows (portfolio_id, reason)
+where exists (select 1 from owned)
+on conflict (portfolio_id) do update
+set shard_id = excluded.shard_id, reason = excluded.reason;
+
+-- name: delete_quarantine
+-- In the transaction that saves their books: until then the checkpoint does not have what it passed by.
+delete from quarantine where portfolio_id = any(%(portfolio_ids)s::text[]);
+
+-- name: find_quarantined
+-- Whether one portfolio is in quarantine, why, and since when.
+select reason, since from quarantine where portfolio_id = %(portfolio_id)s;
 
 -- name: upsert_marks
 -- The newest as_of of an instrument wins; rows come sorted, so that two requests cannot deadlock.

@@ -19,7 +19,7 @@ from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import ShardMap
 from serve_app.app import create_app
 from serve_app.backend import Backend
-from tests.unit.serve_app.test_problems import CONTRACT
+from tests.unit.serve_app.test_problems import CONTRACT, RETRY_AFTER
 
 UPDATE = {"updates": [{"transaction_type": "BUY", "instrument_id": "A", "quantity_change": 1, "price": 1}]}
 
@@ -93,7 +93,7 @@ async def test_whatever_a_shard_says_is_answered_as_the_contract_has_it(
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == code
-    assert answer.headers.get("retry-after") == ("1" if status in {429, 503} else None)
+    assert answer.headers.get("retry-after") == RETRY_AFTER.get(code)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
