@@ -39,14 +39,14 @@ async def readyz(request: Request) -> Response:
     """
     backend = backend_of(request)
     statuses = await backend.gateway.statuses()
-    failing = {f"shard-{number}": reason for number, found in enumerate(statuses) if (reason := _reason(found))}
+    failing = {f"shard-{number}": reason for number, found in statuses.items() if (reason := _reason(found))}
     try:
         await backend.history.ping()
     except PortfolioError as error:
         failing["postgres"] = error.detail
     quarantined = {
         portfolio_id: reason
-        for found in statuses
+        for found in statuses.values()
         if isinstance(found, ShardStatus)
         for portfolio_id, reason in found.quarantined.items()
     }

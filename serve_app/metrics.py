@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from actors.shard import Phase, ShardStatus
 from portfolio.errors import PortfolioError
+from portfolio.ids import ShardId
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _MB: Final = 1e6
@@ -36,19 +37,19 @@ _COUNTERS: Final[Sequence[tuple[str, str, Figure]]] = (
 )
 
 
-def render(statuses: Sequence[ShardStatus | PortfolioError]) -> bytes:
-    """The exposition of all shards; the place in `statuses` is the shard's number."""
+def render(statuses: Mapping[ShardId, ShardStatus | PortfolioError]) -> bytes:
+    """The exposition of all shards."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Shards(statuses))
     return generate_latest(registry)
 
 
 class _Shards(Collector):
-    def __init__(self, statuses: Sequence[ShardStatus | PortfolioError]) -> None:
+    def __init__(self, statuses: Mapping[ShardId, ShardStatus | PortfolioError]) -> None:
         self._statuses = statuses
 
     def collect(self) -> Iterator[Metric]:
-        answered = [found for found in self._statuses if isinstance(found, ShardStatus)]
+        answered = [found for found in self._statuses.values() if isinstance(found, ShardStatus)]
         yield self._answering()
         yield _phases(answered)
         for name, meaning, figure in _GAUGES:
@@ -59,7 +60,7 @@ class _Shards(Collector):
 
     def _answering(self) -> Metric:
         family = GaugeMetricFamily("portfolio_shard_answers", "Whether the shard told its figures", labels=["shard"])
-        for number, found in enumerate(self._statuses):
+        for number, found in self._statuses.items():
             family.add_metric([str(number)], isinstance(found, ShardStatus))
         return family
 

@@ -33,6 +33,7 @@ _STATUSES: Final[Mapping[str, HTTPStatus]] = {
     "idempotency-key-reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "shard-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "wrong-shard": HTTPStatus.SERVICE_UNAVAILABLE,
     "outcome-unknown": HTTPStatus.SERVICE_UNAVAILABLE,
     "portfolio-quarantined": HTTPStatus.SERVICE_UNAVAILABLE,
 }

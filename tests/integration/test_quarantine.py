@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from persistence import postgres
 from persistence.history import PostgresHistory
 from persistence.journal import PostgresJournal
 from portfolio.errors import Corrupt, PortfolioQuarantined
@@ -82,14 +83,12 @@ async def test_a_bad_row_sets_its_portfolio_apart_for_as_long_as_it_is_bad(
     assert inspector.sequence_is_gapless()
 
 
-async def test_a_mended_row_is_taken_while_the_shard_serves(
-    database: str, inspector: Inspector, pool: AsyncConnectionPool[Any]
-) -> None:
-    history = PostgresHistory(pool)
+async def test_a_mended_row_is_taken_while_the_shard_serves(database: str, inspector: Inspector) -> None:
     await _booked(database)
     _unsaved(inspector)
     inspector.do("update journal set value = value + 1 where seq = 3")
-    async with postgres_shard(database) as running:
+    async with postgres_shard(database) as running, postgres.pool(database, size_max=2) as connections:
+        history = PostgresHistory(connections)
         await running.book(updated(2))
         with pytest.raises(PortfolioQuarantined, match="row 3"):
             await running.shard.rebuild(portfolio(1))
@@ -179,13 +178,12 @@ async def test_rows_of_a_branch_are_chained_to_the_row_it_branched_off(
     await branch.close()
 
 
-async def test_a_row_before_one_that_is_gone_makes_its_portfolio_suspect(
-    database: str, inspector: Inspector, pool: AsyncConnectionPool[Any]
-) -> None:
+async def test_a_row_after_one_that_is_gone_cannot_be_trusted(database: str, inspector: Inspector) -> None:
     await _booked(database)
-    journal = PostgresJournal(database, ShardId(0), "reader", pool)
     inspector.do("delete from journal where seq = 2")
-    life = [row async for row in journal.life(portfolio(1))]
+    async with postgres.pool(database, size_max=2) as connections:
+        journal = PostgresJournal(database, ShardId(0), "reader", connections)
+        life = [row async for row in journal.life(portfolio(1))]
     assert [getattr(row, "reason", None) for row in life] == [
         None,
         "journal row 3 follows one that is missing",

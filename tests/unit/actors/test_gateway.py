@@ -28,7 +28,7 @@ from portfolio.errors import (
     VersionMismatch,
 )
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
-from portfolio.sharding import shard_of
+from portfolio.sharding import ShardMap, shard_of
 from portfolio.status import Status
 from tests.oracles.builders import buy, deposit, minutes
 from tests.oracles.memory_store import MemoryDatabase
@@ -75,7 +75,7 @@ async def shards() -> AsyncIterator[Shards]:
 @pytest.fixture
 def gateway(shards: Shards) -> Gateway:
     """The face of those shards."""
-    return Gateway(shards, SHARD_COUNT)
+    return Gateway(shards, ShardMap.even(SHARD_COUNT))
 
 
 def _shard(number: int) -> int:
@@ -237,7 +237,7 @@ async def test_no_marks_are_counted_as_none(gateway: Gateway, shards: Shards) ->
 async def test_statuses_name_the_shards_that_do_not_answer(gateway: Gateway, shards: Shards) -> None:
     await _open(gateway, *range(6))
     shards.lost[1] = ShardUnavailable("it is gone")
-    first, second, third = await gateway.statuses()
+    first, second, third = (await gateway.statuses()).values()
     assert isinstance(second, ShardUnavailable)
     assert second.cause == {"shard": 1}
     for status in (first, third):
@@ -252,7 +252,7 @@ async def test_a_shard_that_hangs_keeps_nobody_who_asks_for_statuses_waiting(
     monkeypatch.setattr("actors.gateway.STATUS_TIMEOUT_S", 0.05)
     shards.hanging.add(1)
     async with asyncio.timeout(5):
-        first, second, third = await gateway.statuses()
+        first, second, third = (await gateway.statuses()).values()
     assert isinstance(second, ShardUnavailable)
     assert isinstance(first, ShardStatus)
     assert isinstance(third, ShardStatus)

@@ -14,7 +14,7 @@ from serve_app.metrics import render
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 STATUS = ShardStatus(
     shard_id=ShardId(0),
-    shard_count=2,
+    modulus=2,
     phase=Phase.SERVING,
     reason=None,
     epoch=7,
@@ -38,7 +38,9 @@ STATUS = ShardStatus(
 
 def _samples(*statuses: ShardStatus | PortfolioError) -> Samples:
     found: Samples = {}
-    for family in text_string_to_metric_families(render(statuses).decode()):
+    for family in text_string_to_metric_families(
+        render({ShardId(number): status for number, status in enumerate(statuses)}).decode()
+    ):
         assert family.documentation
         for sample in family.samples:
             found[sample.name, frozenset(sample.labels.items())] = sample.value

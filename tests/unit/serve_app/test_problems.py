@@ -25,10 +25,17 @@ CONTRACT = {
     "idempotency-key-reused": 422,
     "overloaded": 429,
     "shard-unavailable": 503,
+    "wrong-shard": 503,
     "outcome-unknown": 503,
     "portfolio-quarantined": 503,
 }
-RETRY_AFTER = {"overloaded": "1", "shard-unavailable": "1", "outcome-unknown": "1", "portfolio-quarantined": "60"}
+RETRY_AFTER = {
+    "overloaded": "1",
+    "shard-unavailable": "1",
+    "wrong-shard": "1",
+    "outcome-unknown": "1",
+    "portfolio-quarantined": "60",
+}
 INTERNAL = {"corrupt", "deposed"}
 """Faults of ours, which no caller can do anything about."""
 
