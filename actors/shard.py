@@ -373,7 +373,7 @@ class Shard:
 
         Raises PortfolioQuarantined with what is wrong now. A portfolio that is not in quarantine stays as it is.
         """
-        books = self._served().books
+        books = self.books_with(portfolio_id)
         if portfolio_id not in books.quarantined:
             return
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 import time
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ from portfolio.errors import PortfolioError, PortfolioQuarantined
 Result = TypeVar("Result")
 console = Console(highlight=False)
 TABLE_WIDTH_MIN = 110
+REPAIR_WIDTH_MIN = 170
 FIRST_OF_SAMPLE = "PORTFOLIO-0001"
 
 
@@ -132,7 +133,7 @@ def status() -> None:
         return list((await (await client.gateway_by_handles()).statuses()).values())
 
     found = asyncio.run(_or_exit(run()))
-    wide = _wide_console()
+    wide = _wide_console(TABLE_WIDTH_MIN)
     wide.print(_status_table(found))
     for line in _quarantine_lines(found):
         wide.print(line, markup=False, soft_wrap=True)
@@ -146,25 +147,30 @@ def status() -> None:
 def repair(portfolio_id: str, retry: bool) -> None:
     """Show why PORTFOLIO_ID is in quarantine, and the journal rows concerned. Changes no row."""
 
-    async def run() -> Examination:
-        name = ids.portfolio_id(portfolio_id)
-        if retry:
-            await asyncio.to_thread(client.attach, Settings())
-            gateway = await client.gateway_by_handles()
-            with contextlib.suppress(PortfolioQuarantined):
-                await gateway.rebuild(name)
-                console.print(f"{name} is in service", markup=False)
-        return await examine(postgres_dsn(Settings()), name)
-
-    found = asyncio.run(_or_exit(run()))
+    found = asyncio.run(_or_exit(_retried(portfolio_id) if retry else _examined(portfolio_id)))
     if not found.rows_count and found.quarantined is None:
         raise click.ClickException(f"the journal has no portfolio {portfolio_id}")
-    show_examination(found, _wide_console())
+    show_examination(found, _wide_console(REPAIR_WIDTH_MIN))
     sys.exit(1 if found.problem else 0)
 
 
-def _wide_console() -> Console:
-    return Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN))
+async def _examined(portfolio_id: str) -> Examination:
+    return await examine(postgres_dsn(Settings()), ids.portfolio_id(portfolio_id))
+
+
+async def _retried(portfolio_id: str) -> Examination:
+    await asyncio.to_thread(client.attach, Settings())
+    gateway = await client.gateway_by_handles()
+    try:
+        await gateway.rebuild(ids.portfolio_id(portfolio_id))
+    except PortfolioQuarantined:
+        return await _examined(portfolio_id)
+    # The database says so with the next checkpoint, about a second later.
+    return replace(await _examined(portfolio_id), quarantined=None)
+
+
+def _wide_console(width_min: int) -> Console:
+    return Console(highlight=False, emoji=False, width=max(console.width, width_min))
 
 
 async def _or_exit(call: Awaitable[Result]) -> Result:

@@ -9,6 +9,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from actors.rebuilding import Rebuilding
 from persistence import inspection, postgres
@@ -90,15 +91,15 @@ def show(found: Examination, console: Console) -> None:
     name = found.portfolio_id
     if found.quarantined is not None:
         since = found.quarantined.since.strftime("%Y-%m-%d %H:%M:%S UTC")
-        console.print(f"{name} is in quarantine since {since}: {found.quarantined.reason}", markup=False)
+        console.print(Text(f"{name} is in quarantine since {since}: {found.quarantined.reason}"))
     if found.problem is None:
-        console.print(f"{name}: its {found.rows_count:,} journal rows are sound, up to version {found.version:,}")
+        console.print(Text(f"{name}: its {found.rows_count:,} journal rows are sound, up to version {found.version:,}"))
         if found.quarantined is not None:
-            console.print(f"portfolio-state repair {name} --retry puts it back into service", markup=False)
+            console.print(Text(f"portfolio-state repair {name} --retry puts it back into service"))
         return
-    console.print(f"{name}: its journal rows are not sound: {found.problem}", markup=False)
+    console.print(Text(f"{name}: its journal rows are not sound: {found.problem}"))
     if found.quarantined is None:
-        console.print("it is served all the same: its checkpoint was saved before, and is not made from these rows")
+        console.print(Text("it is not in quarantine: its shard has not had to read these rows since they changed"))
     console.print(_table(found))
 
 
@@ -111,7 +112,8 @@ def _table(found: Examination) -> Table:
     for heading in ("stored hash", "computed", "what is wrong"):
         table.add_column(heading, overflow="fold")
     for shown in found.rows:
-        table.add_row(*_cells(shown.row), shown.problem or "", style="red" if shown.problem else None)
+        cells = [*_cells(shown.row), shown.problem or ""]
+        table.add_row(*map(Text, cells), style="red" if shown.problem else None)
     return table
 
 

@@ -16,9 +16,10 @@ from actors.service import Service
 from actors.shard import QUARANTINED_SHOWN_MAX
 from portfolio.commands import ChangeStatus, Command
 from portfolio.entries import Booked
-from portfolio.errors import Corrupt, Deposed, PortfolioQuarantined, ShardUnavailable
+from portfolio.errors import Corrupt, Deposed, PortfolioQuarantined, ShardUnavailable, WrongShard
 from portfolio.ids import ShardId
 from portfolio.ports import StoredRow
+from portfolio.sharding import shard_of
 from portfolio.status import Status
 from tests.oracles.builders import buy, deposit
 from tests.oracles.memory_store import (
@@ -320,3 +321,24 @@ async def test_what_was_booked_long_ago_is_not_decided_anew_after_a_lift(databas
         outcome = await running.shard.submit(updated(1, key="k"))
         assert (outcome.replayed, outcome.book.version) == (True, 3)
         assert (await running.book(updated(1, deposit("5"), key="fresh"))).version == 4
+
+
+async def test_those_that_go_with_a_split_are_set_apart_in_their_new_shard(database: MemoryDatabase) -> None:
+    going, staying = (next(n for n in range(9, 99) if shard_of(portfolio(n), 2) == half) for half in (1, 0))
+    async with memory_shard(database) as running:
+        await running.book(updated(1))
+        for number in (going, staying):
+            await running.book(opened(number, cash="1"))
+    # A checkpoint may have come by itself after the first booking; the rows after that one are replayed.
+    seqs = {row.entry.portfolio_id: row.seq for row in database.shards[SHARD].rows}
+    spoiled = {number: _spoil(database, seqs[portfolio(number)]) for number in (going, staying)}
+    async with memory_shard(database) as running:
+        await running.shard.split()
+        assert list(running.shard.status().quarantined) == [portfolio(staying)]
+        with pytest.raises(WrongShard):
+            await running.shard.rebuild(portfolio(going))
+    async with memory_shard(database, shard_id=1) as branch:
+        assert list(branch.shard.status().quarantined) == [portfolio(going)]
+        database.shards[SHARD].rows[seqs[portfolio(going)] - 1] = spoiled[going]
+        await branch.shard.rebuild(portfolio(going))
+        assert (await branch.book(updated(going))).version == 3
