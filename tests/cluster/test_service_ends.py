@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 SCRIPT: Final = """
 import sys, time
 from pathlib import Path
-from cluster.service import Service, interrupt_on_term
+from cluster.service import Service
 from cluster.settings import Settings
+from cluster.signals import interrupt_on_term
 
 interrupt_on_term()
 with (service := Service(Settings(), print)).running(), service.serving():

@@ -1,0 +1,138 @@
+"""Ray, shards and the REST front, on servers that are there: from start to orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import Final
+
+import ray
+from ray import serve
+
+from actors.gateway import Gateway
+from actors.settings import ShardConfig
+from cluster import placement, ray_profile
+from cluster.console import Report
+from cluster.handles import HandleCaller
+from cluster.runtime_dir import RuntimeDir
+from cluster.settings import Settings
+from cluster.signals import signals_kept
+from persistence.migrate import Cluster, read_cluster
+from portfolio.ids import ShardId
+from serve_app.app import NAMESPACE, Arguments, build
+
+APPLICATION: Final = "portfolio"
+OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
+SHARD_STOP_S: Final = 10.0
+START_TIMEOUT_S: Final = 600.0
+READY_TIMEOUT_S: Final = 30.0
+_READY_PAUSE_S: Final = 0.05
+
+
+class Serving:
+    """The part of a service that is Ray's. `settings` name both servers, as `hosting` gives them."""
+
+    def __init__(self, settings: Settings, report: Report) -> None:
+        assert settings.postgres_dsn
+        assert settings.redis_url
+        self.settings = settings
+        self._postgres_dsn = settings.postgres_dsn
+        self._redis_url = settings.redis_url
+        self._report = report
+        self._runtime = RuntimeDir(settings.data_dir)
+
+    @contextmanager
+    def running(self) -> Iterator[Gateway]:
+        """Shards that serve, on Ray; stopped in good order at the end."""
+        with ExitStack() as stack:
+            cluster = read_cluster(self._postgres_dsn)
+            self._report("starting Ray")
+            # Stopped even if it does not start: it may have come halfway.
+            stack.callback(ray.shutdown)
+            with signals_kept():
+                self._start_ray()
+            self._report(f"starting {cluster.shard_count} shards")
+            stack.callback(self._stop_shards, cluster.shard_count)
+            yield self._start_shards(cluster)
+
+    def _start_ray(self) -> None:
+        for chatty in ("ray", "ray.serve"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
+        if self.settings.ray_address is not None:
+            ray.init(address=self.settings.ray_address, namespace=NAMESPACE, log_to_driver=False)
+            return
+        ray_profile.apply(ray_profile.environment(self._runtime.haproxy))
+        if not ray_profile.has_haproxy():
+            self._report("HAProxy is not installed: Serve's own proxy is used, which is slower")
+        ray.init(
+            namespace=NAMESPACE,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(self._runtime.ray),
+        )
+        address = ray.get_runtime_context().gcs_address
+        self.settings.ray_address_file.write_text(address, encoding="ascii")
+
+    def _start_shards(self, cluster: Cluster) -> Gateway:
+        handles = {
+            ShardId(number): placement.place(self.shard_config(ShardId(number), cluster))
+            for number in range(cluster.shard_count)
+        }
+        gateway = Gateway(HandleCaller(handles), cluster.shard_count)
+        asyncio.run(placement.wait_until_serving(gateway, START_TIMEOUT_S, self._report))
+        return gateway
+
+    def shard_config(self, shard_id: ShardId, cluster: Cluster) -> ShardConfig:
+        """What a shard of this service is told when it starts."""
+        return ShardConfig(
+            shard_id=shard_id,
+            shard_count=cluster.shard_count,
+            postgres_dsn=self._postgres_dsn,
+            redis_url=self._redis_url,
+            link_secret=cluster.link_secret,
+            socket_dir=self._runtime.links,
+            log_dir=self.settings.data_dir / "log",
+            link_host=self.settings.link_host,
+        )
+
+    def _stop_shards(self, shard_count: int) -> None:
+        async def stop() -> None:
+            await asyncio.gather(*(placement.stop(ShardId(number), SHARD_STOP_S) for number in range(shard_count)))
+
+        asyncio.run(stop())
+
+    @contextmanager
+    def front(self) -> Iterator[None]:
+        """The REST front, on top of running shards."""
+        settings = self.settings
+        self._report("starting the REST front")
+        serve.start(http_options={"host": settings.http_host, "port": settings.http_port})
+        try:
+            serve.run(build(Arguments(postgres_dsn=self._postgres_dsn)), name=APPLICATION, route_prefix="/")
+            self._wait_until_ready()
+            yield
+        finally:
+            # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
+
+    def _wait_until_ready(self) -> None:
+        """Return once the REST front itself says that all is there. Raises TimeoutError."""
+        url = f"{self.settings.base_url}/readyz"
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=READY_TIMEOUT_S) as answer:  # noqa: S310 - our own address
+                    answer.read()
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{url} does not answer as it should: {error}") from error
+            time.sleep(_READY_PAUSE_S)
