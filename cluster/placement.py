@@ -9,6 +9,7 @@ from typing import Any, Final
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from ray.util import list_named_actors
 
 from actors.gateway import Gateway
 from actors.settings import ShardConfig
@@ -38,6 +39,11 @@ def place(config: ShardConfig, *, name: str | None = None) -> ActorHandle[Any]:
         scheduling_strategy="SPREAD",
     ).remote(config)
     return actor
+
+
+def actor_names() -> frozenset[str]:
+    """The named actors that live or are being restarted. Raises RayError."""
+    return frozenset(list_named_actors())
 
 
 async def wait_until_serving(gateway: Gateway, timeout_s: float, report: Callable[[str], None]) -> list[ShardStatus]:

@@ -15,14 +15,16 @@ import ray
 from ray import serve
 
 from actors.gateway import Gateway
-from actors.settings import ShardConfig
+from actors.settings import Limits, ShardConfig
 from cluster import placement, ray_profile
 from cluster.console import Report
 from cluster.handles import HandleCaller
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
+from cluster.shard_watch import SILENCE_LEASES, ShardWatch
 from cluster.signals import signals_kept
 from persistence.migrate import Cluster, read_cluster
+from persistence.signs_of_life import read_signs_of_life
 from portfolio.ids import ShardId
 from serve_app.app import NAMESPACE, Arguments, build
 
@@ -58,7 +60,9 @@ class Serving:
                 self._start_ray()
             self._report(f"starting {cluster.shard_count} shards")
             stack.callback(self._stop_shards, cluster.shard_count)
-            yield self._start_shards(cluster)
+            gateway = self._start_shards(cluster)
+            stack.enter_context(self._watch(cluster).watching())
+            yield gateway
 
     def _start_ray(self) -> None:
         for chatty in ("ray", "ray.serve"):
@@ -100,6 +104,17 @@ class Serving:
             socket_dir=self._runtime.links,
             log_dir=self.settings.data_dir / "log",
             link_host=self.settings.link_host,
+        )
+
+    def _watch(self, cluster: Cluster) -> ShardWatch:
+        def place(shard_id: ShardId, name: str) -> None:
+            placement.place(self.shard_config(shard_id, cluster), name=name)
+
+        return ShardWatch(
+            look=lambda: read_signs_of_life(self._postgres_dsn),
+            actors=placement.actor_names,
+            place=place,
+            silence_s=SILENCE_LEASES * Limits().lease_s,
         )
 
     def _stop_shards(self, shard_count: int) -> None:
