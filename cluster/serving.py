@@ -16,7 +16,7 @@ from ray import serve
 
 from actors.gateway import Gateway
 from actors.settings import Limits, ShardConfig
-from cluster import placement, ray_profile
+from cluster import haproxy, placement, ray_profile
 from cluster.console import Report
 from cluster.handles import HandleCaller
 from cluster.runtime_dir import RuntimeDir
@@ -71,7 +71,7 @@ class Serving:
             ray.init(address=self.settings.ray_address, namespace=NAMESPACE, log_to_driver=False)
             return
         ray_profile.apply(ray_profile.environment(self._runtime.haproxy))
-        if not ray_profile.has_haproxy():
+        if not haproxy.is_installed():
             self._report("HAProxy is not installed: Serve's own proxy is used, which is slower")
         ray.init(
             namespace=NAMESPACE,
