@@ -1,4 +1,4 @@
-"""The command line: `portfolio-state up | load | status`.
+"""The command line: `portfolio-state up | load | status | upgrade`.
 
 Commands import what they need themselves: `up` must not import Ray, and `--help` need not wait for it.
 """
@@ -103,6 +103,19 @@ def status() -> None:
     Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found))
     serving = [one for one in found if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
     sys.exit(0 if len(serving) == len(found) else 1)
+
+
+@main.command()
+def upgrade() -> None:
+    """Bring the code that is on disk now into the running service, which goes on serving."""
+    from ray.exceptions import RayError
+
+    from cluster.upgrade import upgrade
+
+    try:
+        upgrade(Settings(), report)
+    except (EmbeddedServerError, PortfolioError, RayError, RuntimeError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 async def _or_exit(call: Awaitable[Result]) -> Result:

@@ -24,7 +24,8 @@ def environment(haproxy_dir: Path) -> Mapping[str, str]:
         "RAY_worker_niceness": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # A lost node is noticed within some 8 s instead of 45. One that merely stalls for 5 s is not taken for lost.
+        # A node whose raylet is gone is lost after three refused calls, one a second; one that does not answer, after three
+        # that waited 5 s each, so that a stall of some seconds moves no shard.
         "RAY_health_check_initial_delay_ms": "5000",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "5000",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -16,7 +14,8 @@ from ray import serve
 
 from actors.gateway import Gateway
 from actors.settings import Limits, ShardConfig
-from cluster import haproxy, placement, ray_profile
+from cluster import front, haproxy, placement, ray_profile
+from cluster.client import check_listening
 from cluster.console import Report
 from cluster.handles import HandleCaller
 from cluster.runtime_dir import RuntimeDir
@@ -26,14 +25,11 @@ from cluster.signals import signals_kept
 from persistence.migrate import Cluster, read_cluster
 from persistence.signs_of_life import read_signs_of_life
 from portfolio.ids import ShardId
-from serve_app.app import NAMESPACE, Arguments, build
+from serve_app.app import NAMESPACE
 
-APPLICATION: Final = "portfolio"
 OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
 SHARD_STOP_S: Final = 10.0
 START_TIMEOUT_S: Final = 600.0
-READY_TIMEOUT_S: Final = 30.0
-_READY_PAUSE_S: Final = 0.05
 
 
 class Serving:
@@ -68,6 +64,7 @@ class Serving:
         for chatty in ("ray", "ray.serve"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
         if self.settings.ray_address is not None:
+            check_listening(self.settings.ray_address)
             ray.init(address=self.settings.ray_address, namespace=NAMESPACE, log_to_driver=False)
             return
         ray_profile.apply(ray_profile.environment(self._runtime.haproxy))
@@ -130,24 +127,9 @@ class Serving:
         self._report("starting the REST front")
         serve.start(http_options={"host": settings.http_host, "port": settings.http_port})
         try:
-            serve.run(build(Arguments(postgres_dsn=self._postgres_dsn)), name=APPLICATION, route_prefix="/")
-            self._wait_until_ready()
+            front.deploy(settings, self._postgres_dsn)
             yield
         finally:
             # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
-
-    def _wait_until_ready(self) -> None:
-        """Return once the REST front itself says that all is there. Raises TimeoutError."""
-        url = f"{self.settings.base_url}/readyz"
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while True:
-            try:
-                with urllib.request.urlopen(url, timeout=READY_TIMEOUT_S) as answer:  # noqa: S310 - our own address
-                    answer.read()
-                return
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{url} does not answer as it should: {error}") from error
-            time.sleep(_READY_PAUSE_S)
