@@ -19,17 +19,18 @@ def end_leftovers(runtime_dir: Path) -> int:
 
     An orphan HAProxy would hold the port and answer 503; an orphan shard would hold the shard until it is deposed.
     """
-    found = _working_in(runtime_dir)
-    for pid in found:
-        _log.info("ending process %s, which was left", pid)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    ended: set[int] = set()
     deadline = time.monotonic() + _WAIT_S
-    while _working_in(runtime_dir) and time.monotonic() < deadline:
+    # What was being forked while the list was made is found the next time.
+    while (found := _working_in(runtime_dir)) and time.monotonic() < deadline:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        ended.update(found)
         time.sleep(0.05)
-    if found:
-        _log.warning("ended %s processes that were left", len(found))
-    return len(found)
+    if ended:
+        _log.warning("ended %s processes that were left", len(ended))
+    return len(ended)
 
 
 def _working_in(runtime_dir: Path) -> list[int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,10 +17,13 @@ from cluster.console import console, report
 from cluster.guard import RAY_PROGRAMS, Guard, children_named
 from cluster.hosting import end_own_ray
 from cluster.loading import load_sample, show_report
+from cluster.node_watch import node_watched
 from cluster.serving import Serving
 from cluster.settings import Settings
 
 FIRST_OF_SAMPLE: Final = "PORTFOLIO-0001"
+# Ending Ray's processes would look like a loss of Ray, and cut itself short.
+_last_deed: Final = threading.Lock()
 
 
 def serve(settings: Settings, *, is_first: bool, sample: bool) -> None:
@@ -43,30 +47,36 @@ def serve(settings: Settings, *, is_first: bool, sample: bool) -> None:
 
 def _end_with_parent(settings: Settings) -> None:
     def end(_: int) -> None:
-        # Nobody is left who would end what is Ray's; an orphan HAProxy would hold the port and answer 503.
-        end_own_ray(settings)
-        os._exit(ExitCode.FAILED)
+        with _last_deed:
+            # Nobody is left who would end what is Ray's; an orphan HAProxy would hold the port and answer 503.
+            end_own_ray(settings)
+            os._exit(ExitCode.FAILED)
 
     Guard([sys.stdin.fileno()], end)
 
 
 @contextmanager
 def _ended_with_ray(settings: Settings) -> Iterator[None]:
-    """Meanwhile this process ends when the raylet or the GCS that it started does.
+    """Meanwhile this process ends when it has lost its Ray; it would wait for answers that never come.
 
-    Without them it would wait for answers that never come. What they leave is ended by the parent.
+    What a Ray of ours leaves is ended by the parent.
     """
-    if settings.ray_address is not None:
+
+    def end(reason: str) -> None:
+        with _last_deed:
+            report(reason)
+            os._exit(ExitCode.RAY_LOST)
+
+    with node_watched(end) if settings.ray_address is not None else _children_watched(end):
         yield
-        return
+
+
+@contextmanager
+def _children_watched(lost: Callable[[str], None]) -> Iterator[None]:
+    """Meanwhile `lost` is called once the raylet or the GCS that this process started has ended."""
     names = {os.pidfd_open(pid): name for name, pid in children_named(RAY_PROGRAMS).items()}
     assert len(names) == len(RAY_PROGRAMS), f"of Ray's processes only {sorted(names.values())} are there"
-
-    def end(descriptor: int) -> None:
-        report(f"Ray's {names[descriptor]} is gone")
-        os._exit(ExitCode.RAY_LOST)
-
-    guard = Guard(names, end)
+    guard = Guard(names, lambda descriptor: lost(f"Ray's {names[descriptor]} is gone"))
     try:
         yield
     finally:
