@@ -29,8 +29,8 @@ _last_deed: Final = threading.Lock()
 def serve(settings: Settings, *, is_first: bool, sample: bool) -> None:
     """Serve until KeyboardInterrupt. `is_first` says what to try; a process that replaces one says less."""
     _end_with_parent(settings)
-    serving = Serving(settings, report)
-    with serving.running() as gateway, _ended_with_ray(settings):
+    serving = Serving(settings, report, lambda: _ended_with_ray(settings))
+    with serving.running() as gateway:
         if sample:
             asyncio.run(_load_sample_once(gateway))
         with serving.front():

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from io import StringIO
 from typing import Final
 
@@ -33,15 +40,24 @@ START_TIMEOUT_S: Final = 600.0
 
 
 class Serving:
-    """The part of a service that is Ray's. `settings` name both servers, as `hosting` gives them."""
+    """The part of a service that is Ray's. `settings` name both servers, as `hosting` gives them.
 
-    def __init__(self, settings: Settings, report: Report) -> None:
+    `watching_ray` is entered for as long as this process is part of Ray.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        report: Report,
+        watching_ray: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         assert settings.postgres_dsn
         assert settings.redis_url
         self.settings = settings
         self._postgres_dsn = settings.postgres_dsn
         self._redis_url = settings.redis_url
         self._report = report
+        self._watching_ray = watching_ray
         self._runtime = RuntimeDir(settings.data_dir)
 
     @contextmanager
@@ -54,6 +70,7 @@ class Serving:
             stack.callback(ray.shutdown)
             with signals_kept():
                 self._start_ray()
+            stack.enter_context(self._watching_ray())
             self._report(f"starting {cluster.shard_count} shards")
             stack.callback(self._stop_shards, cluster.shard_count)
             gateway = self._start_shards(cluster)
