@@ -20,6 +20,7 @@ import ray
 from ray import serve
 
 from actors.gateway import Gateway
+from actors.names import NAMESPACE, actor_name
 from actors.settings import Limits, ShardConfig
 from cluster import front, haproxy, placement, ray_profile
 from cluster.client import check_listening
@@ -31,8 +32,8 @@ from cluster.shard_watch import SILENCE_LEASES, ShardWatch
 from cluster.signals import signals_kept
 from persistence.migrate import Cluster, read_cluster
 from persistence.signs_of_life import read_signs_of_life
+from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
-from serve_app.app import NAMESPACE
 
 OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
 SHARD_STOP_S: Final = 10.0
@@ -71,8 +72,8 @@ class Serving:
             with signals_kept():
                 self._start_ray()
             stack.enter_context(self._watching_ray())
-            self._report(f"starting {cluster.shard_count} shards")
-            stack.callback(self._stop_shards, cluster.shard_count)
+            self._report(f"starting {len(cluster.shards)} shards")
+            stack.callback(self._stop_shards, cluster)
             gateway = self._start_shards(cluster)
             stack.enter_context(self._watch(cluster).watching())
             yield gateway
@@ -100,18 +101,20 @@ class Serving:
 
     def _start_shards(self, cluster: Cluster) -> Gateway:
         handles = {
-            ShardId(number): placement.place(self.shard_config(ShardId(number), cluster))
-            for number in range(cluster.shard_count)
+            shard.shard_id: placement.place(
+                self.shard_config(shard.shard_id, shard.actor or actor_name(shard.shard_id), cluster)
+            )
+            for shard in cluster.shards
         }
-        gateway = Gateway(HandleCaller(handles), cluster.shard_count)
+        gateway = Gateway(HandleCaller(handles), cluster.shard_map)
         asyncio.run(placement.wait_until_serving(gateway, START_TIMEOUT_S, self._report))
         return gateway
 
-    def shard_config(self, shard_id: ShardId, cluster: Cluster) -> ShardConfig:
+    def shard_config(self, shard_id: ShardId, actor: str, cluster: Cluster) -> ShardConfig:
         """What a shard of this service is told when it starts."""
         return ShardConfig(
             shard_id=shard_id,
-            shard_count=cluster.shard_count,
+            actor=actor,
             postgres_dsn=self._postgres_dsn,
             redis_url=self._redis_url,
             link_secret=cluster.link_secret,
@@ -121,8 +124,8 @@ class Serving:
         )
 
     def _watch(self, cluster: Cluster) -> ShardWatch:
-        def place(shard_id: ShardId, name: str) -> None:
-            placement.place(self.shard_config(shard_id, cluster), name=name)
+        def place(shard_id: ShardId, actor: str) -> None:
+            placement.place(self.shard_config(shard_id, actor, cluster))
 
         return ShardWatch(
             look=lambda: read_signs_of_life(self._postgres_dsn),
@@ -131,10 +134,15 @@ class Serving:
             silence_s=SILENCE_LEASES * Limits().lease_s,
         )
 
-    def _stop_shards(self, shard_count: int) -> None:
+    def _stop_shards(self, started: Cluster) -> None:
         async def stop() -> None:
-            await asyncio.gather(*(placement.stop(ShardId(number), SHARD_STOP_S) for number in range(shard_count)))
+            await asyncio.gather(*(placement.stop(shard.shard_id, SHARD_STOP_S) for shard in shards))
 
+        try:
+            # Some may have come of doubling since the start.
+            shards = read_cluster(self._postgres_dsn).shards
+        except ShardUnavailable:
+            shards = started.shards
         asyncio.run(stop())
 
     @contextmanager

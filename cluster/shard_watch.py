@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from actors.names import actor_name
 from persistence.signs_of_life import SignOfLife
 from portfolio.ids import ShardId
-from serve_app.app import actor_name
 
 _log = logging.getLogger(__name__)
 SILENCE_LEASES: Final = 3
