@@ -9,6 +9,7 @@ from typing import Any, Final
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.gateway import Gateway
@@ -43,6 +44,11 @@ def place(config: ShardConfig, *, name: str | None = None, node_id: str | None =
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=True) if node_id else "SPREAD",
     ).remote(config)
     return actor
+
+
+def actor_names() -> frozenset[str]:
+    """The named actors that live or are being restarted. Raises RayError."""
+    return frozenset(list_named_actors())
 
 
 async def wait_until_serving(gateway: Gateway, timeout_s: float, report: Callable[[str], None]) -> None:

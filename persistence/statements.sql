@@ -32,6 +32,10 @@ on conflict do nothing;
 -- What every process of the cluster has to agree on.
 select shard_count, link_secret, doubling_to from cluster;
 
+-- name: select_signs_of_life
+-- Every shard, with what changes while its owner lives.
+select shard_id, actor, epoch, head_seq, renewed_at from shards;
+
 -- name: claim_shard
 -- A new incarnation takes the shard: whoever had the old epoch can append no more. An actor that is not the one meant to
 -- own the shard gets nothing; the first of all becomes that one.
