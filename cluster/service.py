@@ -21,7 +21,9 @@ from ray import serve
 from actors.gateway import Gateway
 from actors.settings import ShardConfig
 from cluster import leftovers, placement, ray_profile
+from cluster.balance import spread
 from cluster.handles import HandleCaller
+from cluster.nodes import alive_nodes
 from cluster.runtime_dir import RuntimeDir
 from cluster.servers import Servers
 from cluster.settings import Settings
@@ -33,6 +35,7 @@ from serve_app.app import NAMESPACE, Arguments, build
 APPLICATION: Final = "portfolio"
 OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
 SHARD_STOP_S: Final = 10.0
+LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 600.0
 READY_TIMEOUT_S: Final = 30.0
 _READY_PAUSE_S: Final = 0.05
@@ -111,9 +114,11 @@ class Service:
             leftovers.end_leftovers(self._runtime.path)
 
     def _start_shards(self, servers: Servers, cluster: Cluster) -> Gateway:
+        nodes = [node.node_id for node in alive_nodes()]
+        targets = spread(map(ShardId, range(cluster.shard_count)), {}, nodes)
         handles = {
-            ShardId(number): placement.place(self._config(ShardId(number), servers, cluster))
-            for number in range(cluster.shard_count)
+            shard_id: placement.place(self._config(shard_id, servers, cluster), node=node)
+            for shard_id, node in targets.items()
         }
         gateway = Gateway(HandleCaller(handles), cluster.shard_count)
         asyncio.run(placement.wait_until_serving(gateway, START_TIMEOUT_S, self._report))
@@ -129,7 +134,7 @@ class Service:
             link_secret=cluster.link_secret,
             socket_dir=self._runtime.links,
             log_dir=self.settings.data_dir / "log",
-            link_host=self.settings.link_host,
+            link_host=self.settings.link_host or (LOOPBACK if self.settings.ray_address is None else None),
         )
 
     def _stop_shards(self, shard_count: int) -> None:
