@@ -51,7 +51,7 @@ class ShardActor:
         self._mirror = RedisMirror(config.redis_url)
         self._shard = self._new_shard()
         self._service = Service(self._shard)
-        self._link_host = config.link_host or ray.util.get_node_ip_address()
+        self._link_host = config.link_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]  # it has no annotations
         self._link = LinkServer(self._service, config.link_secret, config.socket_dir, self._link_host)
         self._endpoint: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
         # Ray runs this on the actor's event loop, which must not be held: recovery is a task, methods await it.

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from actors.gateway import Gateway
 from actors.shard import Phase, ShardStatus
-from cluster import client
+from cluster import client, ray_profile
 from cluster.loading import LoadReport, load_file, load_sample, show_report
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
@@ -116,6 +116,13 @@ def load(file: Path, all_or_nothing: bool, dry_run: bool) -> None:
     report = asyncio.run(_or_exit(run()))
     show_report(report, console)
     sys.exit(0 if report.is_complete else 1)
+
+
+@main.command("ray-environment")
+def ray_environment() -> None:
+    """Print the variables that `ray start` needs on every node, as commands for the shell."""
+    for name, value in ray_profile.for_ray_start().items():
+        click.echo(f"export {name}={value}")
 
 
 @main.command()

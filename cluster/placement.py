@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.gateway import Gateway
 from actors.settings import ShardConfig
@@ -22,6 +21,8 @@ from serve_app.app import NAMESPACE, actor_name
 
 CONCURRENCY_MAX: Final = 4_000
 """Calls that one shard's actor takes at once; what they queue is bounded in the shard itself."""
+NODE_LABEL: Final = "ray.io/node-id"
+ANYWHERE: Final[Mapping[str, Mapping[str, str]]] = {"label_selector": {}}
 _POLL_S: Final = 0.1
 
 
@@ -40,8 +41,11 @@ def place(config: ShardConfig, *, name: str | None = None, node: NodeId | None =
         max_task_retries=0,
         max_concurrency=CONCURRENCY_MAX,
         num_cpus=0,
-        # Ray's own SPREAD leaves actors that need no CPU anywhere: of six, three came to be on one of three nodes.
-        scheduling_strategy="SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=True),
+        # An actor that asks for nothing at all is put on a node by chance, whatever else is said here.
+        memory=1,
+        scheduling_strategy="SPREAD",
+        # Ray's soft node affinity would do as well, but puts all the shards of a lost node on a single other one.
+        **({} if node is None else {"label_selector": {NODE_LABEL: node}, "fallback_strategy": [ANYWHERE]}),
     ).remote(config)
     return actor
 

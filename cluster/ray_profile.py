@@ -30,7 +30,7 @@ def has_haproxy() -> bool:
 
 
 def shared() -> Mapping[str, str]:
-    """Variables for every node of a Ray cluster, in the environment of `ray start` or of a process that starts Ray."""
+    """Variables for every node of every Ray that the service runs on."""
     variables = {
         # Shards and replicas run at nice 15 otherwise, and lose to everything else on a busy node.
         "RAY_worker_niceness": "0",
@@ -49,6 +49,11 @@ def shared() -> Mapping[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
     }
+
+
+def for_ray_start() -> Mapping[str, str]:
+    """Variables for `ray start` and whoever joins that Ray. It asks for the token only when it is told to."""
+    return {**shared(), "RAY_AUTH_MODE": "token"}
 
 
 def environment(haproxy_dir: Path) -> Mapping[str, str]:

@@ -112,9 +112,7 @@ class ServiceProcess:
         """Every live process that belongs to it: by descent, by the directories it was told of, or by where it works."""
         child = self._child.pid if self._child is not None else -1
         with suppress(psutil.NoSuchProcess):
-            return [
-                process for process in psutil.process_iter() if is_alive(process) and self._is_ours(process, child)
-            ]
+            return [process for process in psutil.process_iter() if is_alive(process) and self._is_ours(process, child)]
         return self.processes()
 
     def _is_ours(self, process: psutil.Process, child: int) -> bool:
@@ -187,9 +185,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def service_process(
-    *, shard_count: int = 2, variables: Mapping[str, str] | None = None
-) -> Iterator[ServiceProcess]:
+def service_process(*, shard_count: int = 2, variables: Mapping[str, str] | None = None) -> Iterator[ServiceProcess]:
     """A service that is not started yet; whatever is left of it at the end is killed and removed."""
     # A short path that the user who runs Postgres for root can pass through, which pytest's own is not.
     top = Path(tempfile.mkdtemp(prefix="pss-t-", dir="/tmp"))

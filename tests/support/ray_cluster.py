@@ -128,7 +128,11 @@ class RayCluster:
         """Start the head, then the others."""
         self.head.start("--head", "--port", str(self._port), "--include-dashboard", "false")
         for node in self.nodes[1:]:
-            node.start("--address", self.address)
+            self.join(node)
+
+    def join(self, node: RayNode) -> None:
+        """Start a node that is not the head, for the first time or after it was lost; to Ray it is a new one."""
+        node.start("--address", self.address)
 
     def kill(self) -> None:
         """End every node."""
