@@ -191,7 +191,8 @@ async def test_rest_reaches_the_shards_of_other_nodes_by_tcp_at_their_own_addres
     async with writing(spread):
         pass
     home, replica = spread.replica()
-    peers = {(found.raddr.ip, found.raddr.port) for found in replica.net_connections("tcp") if found.raddr}
+    established = [found for found in replica.net_connections("tcp") if found.status == psutil.CONN_ESTABLISHED]
+    peers = {(found.raddr.ip, found.raddr.port) for found in established}
     for node in spread.ray.nodes:
         for shard in node.shards():
             listening = {
