@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from actors.gateway import Gateway
 from actors.shard import Phase, ShardStatus
-from cluster import client, ray_profile
+from cluster import client, nodes, ray_profile
 from cluster.loading import LoadReport, load_file, load_sample, show_report
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
@@ -129,12 +129,13 @@ def ray_environment() -> None:
 def status() -> None:
     """Show how every shard is doing."""
 
-    async def run() -> list[ShardStatus | PortfolioError]:
+    async def run() -> tuple[list[ShardStatus | PortfolioError], Mapping[int, str]]:
         await asyncio.to_thread(client.attach, Settings())
-        return list(await (await client.gateway_by_handles()).statuses())
+        found: list[ShardStatus | PortfolioError] = [*await (await client.gateway_by_handles()).statuses()]
+        return found, await nodes.names_by_shard(len(found))
 
-    found = asyncio.run(_or_exit(run()))
-    Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found))
+    found, places = asyncio.run(_or_exit(run()))
+    Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found, places))
     serving = [one for one in found if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
     sys.exit(0 if len(serving) == len(found) else 1)
 
@@ -147,15 +148,28 @@ async def _or_exit(call: Awaitable[Result]) -> Result:
         raise click.ClickException(str(error)) from error
 
 
-def _status_table(found: Sequence[ShardStatus | PortfolioError]) -> Table:
-    columns = ("shard", "phase", "epoch", "portfolios", "rows", "checkpoint", "announced", "queue", "mirror", "MB")
-    table = Table(*columns)
+def _status_table(found: Sequence[ShardStatus | PortfolioError], places: Mapping[int, str]) -> Table:
+    names = (
+        "shard",
+        "node",
+        "phase",
+        "epoch",
+        "portfolios",
+        "rows",
+        "checkpoint",
+        "announced",
+        "queue",
+        "mirror",
+        "MB",
+    )
+    table = Table(*names)
     for number, one in enumerate(found):
         if isinstance(one, PortfolioError):
-            table.add_row(str(number), one.detail)
+            table.add_row(str(number), places.get(number, "none"), one.detail)
             continue
         table.add_row(
             str(number),
+            places.get(number, "none"),
             one.phase if one.reason is None else f"{one.phase}: {one.reason}",
             *(f"{count:,}" for count in (one.epoch, one.portfolios, one.head_seq, one.checkpoint_seq)),
             *(f"{count:,}" for count in (one.announced_seq, one.queue_depth)),

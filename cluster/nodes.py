@@ -38,7 +38,9 @@ def alive_nodes() -> list[Node]:
 
 def find_node(nodes: Sequence[Node], wanted: str) -> Node:
     """The one node of that address, name or beginning of an id. Raises LookupError if there is none, or several."""
-    found = [node for node in nodes if wanted in (node.address, node.name) or node.node_id.startswith(wanted)]
+    found = [
+        node for node in nodes if wanted in (node.address, node.name) or (wanted and node.node_id.startswith(wanted))
+    ]
     if len(found) == 1:
         return found[0]
     shown = ", ".join(f"{node.node_id[:12]} {node}" for node in found or nodes)
@@ -56,3 +58,10 @@ async def shards_by_node(shard_ids: Iterable[ShardId]) -> dict[ShardId, NodeId]:
 
     found = await asyncio.gather(*map(node_of, shard_ids))
     return dict(one for one in found if one is not None)
+
+
+async def names_by_shard(shard_count: int) -> dict[int, str]:
+    """What to call the node of each shard that says where it is."""
+    names = {node.node_id: str(node) for node in await asyncio.to_thread(alive_nodes)}
+    places = await shards_by_node(map(ShardId, range(shard_count)))
+    return {shard_id: names.get(node_id, node_id[:12]) for shard_id, node_id in places.items()}
