@@ -26,7 +26,7 @@ ANYWHERE: Final[Mapping[str, Mapping[str, str]]] = {"label_selector": {}}
 _POLL_S: Final = 0.1
 
 
-def place(config: ShardConfig, *, name: str | None = None, node: NodeId | None = None) -> ActorHandle[Any]:
+def place(config: ShardConfig, *, name: str | None = None, node_id: NodeId | None = None) -> ActorHandle[Any]:
     """The actor of a shard: found by name, or made, on that node if it is there. Without one, Ray chooses.
 
     It outlives whoever made it, and is restarted when it dies: on its node, or on another if the node is lost.
@@ -45,7 +45,7 @@ def place(config: ShardConfig, *, name: str | None = None, node: NodeId | None =
         memory=1,
         scheduling_strategy="SPREAD",
         # Ray's soft node affinity would do as well, but puts all the shards of a lost node on a single other one.
-        **({} if node is None else {"label_selector": {NODE_LABEL: node}, "fallback_strategy": [ANYWHERE]}),
+        **({} if node_id is None else {"label_selector": {NODE_LABEL: node_id}, "fallback_strategy": [ANYWHERE]}),
     ).remote(config)
     return actor
 

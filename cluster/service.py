@@ -117,8 +117,8 @@ class Service:
         nodes = [node.node_id for node in alive_nodes()]
         targets = spread(map(ShardId, range(cluster.shard_count)), {}, nodes)
         handles = {
-            shard_id: placement.place(self._config(shard_id, servers, cluster), node=node)
-            for shard_id, node in targets.items()
+            shard_id: placement.place(self._config(shard_id, servers, cluster), node_id=node_id)
+            for shard_id, node_id in targets.items()
         }
         gateway = Gateway(HandleCaller(handles), cluster.shard_count)
         asyncio.run(placement.wait_until_serving(gateway, START_TIMEOUT_S, self._report))
