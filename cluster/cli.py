@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
 from persistence.embedded.errors import EmbeddedServerError
 from portfolio.errors import PortfolioError
+from portfolio.ids import ShardId
 
 Result = TypeVar("Result")
 console = Console(highlight=False)
@@ -129,14 +130,14 @@ def ray_environment() -> None:
 def status() -> None:
     """Show how every shard is doing."""
 
-    async def run() -> tuple[list[ShardStatus | PortfolioError], Mapping[int, str]]:
+    async def run() -> tuple[Mapping[ShardId, ShardStatus | PortfolioError], Mapping[ShardId, str]]:
         await asyncio.to_thread(client.attach, Settings())
-        found: list[ShardStatus | PortfolioError] = [*await (await client.gateway_by_handles()).statuses()]
-        return found, await nodes.names_by_shard(len(found))
+        found = await (await client.gateway_by_handles()).statuses()
+        return found, await nodes.names_by_shard(found)
 
     found, places = asyncio.run(_or_exit(run()))
     Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found, places))
-    serving = [one for one in found if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
+    serving = [one for one in found.values() if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
     sys.exit(0 if len(serving) == len(found) else 1)
 
 
@@ -148,28 +149,17 @@ async def _or_exit(call: Awaitable[Result]) -> Result:
         raise click.ClickException(str(error)) from error
 
 
-def _status_table(found: Sequence[ShardStatus | PortfolioError], places: Mapping[int, str]) -> Table:
-    names = (
-        "shard",
-        "node",
-        "phase",
-        "epoch",
-        "portfolios",
-        "rows",
-        "checkpoint",
-        "announced",
-        "queue",
-        "mirror",
-        "MB",
-    )
-    table = Table(*names)
-    for number, one in enumerate(found):
+def _status_table(found: Mapping[ShardId, ShardStatus | PortfolioError], places: Mapping[ShardId, str]) -> Table:
+    names = ("shard", "node", "phase", "epoch", "portfolios", "rows", "checkpoint", "announced", "queue", "mirror")
+    table = Table(*names, "MB")
+    for shard_id, one in found.items():
+        node = places.get(shard_id, "none")
         if isinstance(one, PortfolioError):
-            table.add_row(str(number), places.get(number, "none"), one.detail)
+            table.add_row(str(shard_id), node, one.detail)
             continue
         table.add_row(
-            str(number),
-            places.get(number, "none"),
+            str(shard_id),
+            node,
             one.phase if one.reason is None else f"{one.phase}: {one.reason}",
             *(f"{count:,}" for count in (one.epoch, one.portfolios, one.head_seq, one.checkpoint_seq)),
             *(f"{count:,}" for count in (one.announced_seq, one.queue_depth)),

@@ -60,8 +60,8 @@ async def shards_by_node(shard_ids: Iterable[ShardId]) -> dict[ShardId, NodeId]:
     return dict(one for one in found if one is not None)
 
 
-async def names_by_shard(shard_count: int) -> dict[int, str]:
+async def names_by_shard(shard_ids: Iterable[ShardId]) -> dict[ShardId, str]:
     """What to call the node of each shard that says where it is."""
     names = {node.node_id: str(node) for node in await asyncio.to_thread(alive_nodes)}
-    places = await shards_by_node(map(ShardId, range(shard_count)))
+    places = await shards_by_node(shard_ids)
     return {shard_id: names.get(node_id, node_id[:12]) for shard_id, node_id in places.items()}

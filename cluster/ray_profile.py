@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 HEALTH_CHECKS: Final = {
-    "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
