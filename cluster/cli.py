@@ -1,4 +1,4 @@
-"""The command line: `portfolio-state up | load | status`."""
+"""The command line: `portfolio-state up | load | status | rebalance | drain | ray-environment`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from actors.gateway import Gateway
 from actors.shard import Phase, ShardStatus
 from cluster import client, nodes, ray_profile
 from cluster.loading import LoadReport, load_file, load_sample, show_report
+from cluster.relocating import drain, rebalance
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
 from persistence.embedded.errors import EmbeddedServerError
@@ -39,6 +40,10 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
+
+
+main.add_command(rebalance)
+main.add_command(drain)
 
 
 @main.command()

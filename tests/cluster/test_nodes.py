@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -56,6 +58,18 @@ class Spread:
         """How many shards each node has."""
         found = Counter(node.address for node in self.shard_nodes().values())
         return [found[node.address] for node in self.ray.nodes]
+
+    def command(self, *arguments: str) -> str:
+        """The output of `portfolio-state` with these arguments, which must succeed."""
+        ended = subprocess.run(
+            [Path(sys.executable).with_name("portfolio-state"), *arguments],
+            env=self.service.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
 
     def replica(self) -> tuple[RayNode, psutil.Process]:
         """The process that answers REST, and its node."""
@@ -258,3 +272,20 @@ async def test_a_node_that_stalls_for_a_while_is_not_lost(spread: Spread) -> Non
         # What was declared dead meanwhile would end itself now.
         await asyncio.sleep(3)
     assert sorted(process.pid for process in [node.raylet(), *node.shards()]) == before
+
+
+async def test_rebalance_and_drain_move_shards_while_clients_write(
+    spread: Spread, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spare = spread.ray.nodes[2]
+    async with writing(spread):
+        drained = await asyncio.to_thread(spread.command, "drain", spare.address)
+        assert spread.counts()[2] == 0
+        balanced = await asyncio.to_thread(spread.command, "rebalance")
+        assert spread.counts() == [2, 2, 2]
+        idle = await asyncio.to_thread(spread.command, "rebalance")
+        assert "every shard is where it should be" in idle
+        status = await asyncio.to_thread(spread.command, "status")
+        assert [status.count(node.address) for node in spread.ray.nodes] == [2, 2, 2]
+    with capsys.disabled():
+        print(f"\n{drained}{balanced}")  # noqa: T201 - the pauses are wanted

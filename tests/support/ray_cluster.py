@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,13 @@ from tests.cluster.service_process import free_port, is_alive, own_environment
 OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
 START_TIMEOUT_S: Final = 60.0
 GONE_TIMEOUT_S: Final = 15.0
-_OUTPUT = "ray-start.log"
+_PROXY_PORTS: Final = (
+    "RAY_SERVE_WORKER_PROXY_HTTP_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+)
 
 
 class RayNode:
@@ -32,15 +38,23 @@ class RayNode:
         self.address = f"127.0.0.{10 + number}"
         self.top = top
         self._environment = environment
+        self._output = top / "ray-start.log"
         self._session = -1
 
     def start(self, *options: str) -> None:
         """Return once it runs. Raises AssertionError with Ray's own words if it does not."""
+        # Ray gives a node 30 s to register, which on a busy machine may not do.
+        if self._try_to_start(options) != 0:
+            self.kill()
+            code = self._try_to_start(options)
+            assert code == 0, f"ray start ended with {code}:\n{self._output.read_text(errors='replace')}"
+
+    def _try_to_start(self, options: Sequence[str]) -> int:
         own = ["--node-ip-address", self.address, "--temp-dir", str(self.top), "--num-cpus", "1"]
         ports = ["--dashboard-agent-listen-port", "0", "--metrics-export-port", "0"]
         store = ["--object-store-memory", str(OBJECT_STORE_BYTES), "--disable-usage-stats"]
         # A file, not a pipe: the node keeps it open for as long as it lives.
-        with (self.top / _OUTPUT).open("wb") as output:
+        with self._output.open("wb") as output:
             starting = subprocess.Popen(
                 [Path(sys.executable).with_name("ray"), "start", *options, *own, *ports, *store],
                 env=self._environment,
@@ -50,8 +64,7 @@ class RayNode:
                 start_new_session=True,
             )
             self._session = starting.pid
-            code = starting.wait(START_TIMEOUT_S)
-        assert code == 0, f"ray start ended with {code}:\n{(self.top / _OUTPUT).read_text(errors='replace')}"
+            return starting.wait(START_TIMEOUT_S)
 
     def processes(self) -> list[psutil.Process]:
         """Every live process of it: its daemons, its workers, and what those started."""
@@ -105,8 +118,13 @@ class RayCluster:
 
     def _node(self, number: int, top: Path) -> RayNode:
         own = top / f"{number}"
-        own.mkdir(mode=0o700)
-        return RayNode(number, own, self._shared | {"RAY_TMPDIR": str(own)})
+        (own / "ha").mkdir(mode=0o700, parents=True)
+        environment = self._shared | {"RAY_TMPDIR": str(own)}
+        if number > 1:
+            # On machines of their own the nodes' HAProxies could use the same ports and files.
+            environment |= {name: str(free_port()) for name in _PROXY_PORTS}
+            environment = {name: value.replace(f"{top}/ha", f"{own}/ha") for name, value in environment.items()}
+        return RayNode(number, own, environment)
 
     @property
     def head(self) -> RayNode:
