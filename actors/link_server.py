@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import uuid
 import weakref
 from pathlib import Path
@@ -57,9 +58,7 @@ class LinkServer:
     async def start(self) -> tuple[Path, int]:
         """Begin to listen."""
         loop = asyncio.get_running_loop()
-        self._socket_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._socket_path.parent.stat().st_mode & 0o077:
-            raise PermissionError(f"{self._socket_path.parent} must be closed to others (mode 0700)")
+        _make_closed(self._socket_path.parent)
         unix = await loop.create_unix_server(lambda: self._linked(None), str(self._socket_path))
         tcp = await loop.create_server(lambda: self._linked(self._secret), self._host, 0)
         self._servers = [unix, tcp]
@@ -82,6 +81,20 @@ class LinkServer:
             server.close()
         with contextlib.suppress(FileNotFoundError):
             self._socket_path.unlink()
+
+
+def _make_closed(directory: Path) -> None:
+    """Make a directory for sockets, and the one that it is in, if they are not there.
+
+    On a node where nothing of ours has run before, whoever made them first could put a socket of his own in our place.
+    Raises PermissionError if that was somebody else, or if others may enter.
+    """
+    for made in (directory.parent, directory):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if made.lstat().st_uid != os.geteuid():
+            raise PermissionError(f"{made} is not ours: it has to be removed first")
+    if directory.lstat().st_mode & 0o077:
+        raise PermissionError(f"{directory} must be closed to others (mode 0700)")
 
 
 class _Link(asyncio.Protocol):

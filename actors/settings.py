@@ -58,5 +58,6 @@ class ShardConfig:
     link_secret: bytes
     socket_dir: Path
     log_dir: Path
-    link_host: str = "127.0.0.1"
+    link_host: str | None = "127.0.0.1"
+    """None: the address of the node where the shard runs."""
     limits: Limits = Limits()

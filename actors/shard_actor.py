@@ -59,7 +59,8 @@ class ShardActor:
         self._mirror = RedisMirror(config.redis_url)
         self._shard = self._new_shard()
         self._service = Service(self._shard)
-        self._link = LinkServer(self._service, config.link_secret, config.socket_dir, config.link_host)
+        self._link_host = config.link_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]  # it has no annotations
+        self._link = LinkServer(self._service, config.link_secret, config.socket_dir, self._link_host)
         self._endpoint: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
         self._ready = asyncio.Event()
         self._called = asyncio.Event()
@@ -139,7 +140,7 @@ class ShardActor:
         return Endpoint(
             node_id=ray.get_runtime_context().get_node_id(),
             socket_path=str(socket_path),
-            host=self._config.link_host,
+            host=self._link_host,
             port=port,
             incarnation=self._incarnation,
         )

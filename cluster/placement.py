@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util import list_named_actors
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.gateway import Gateway
 from actors.names import NAMESPACE
@@ -23,13 +22,15 @@ from serve_app.finding import find_shard
 
 CONCURRENCY_MAX: Final = 4_000
 """Calls that one shard's actor takes at once; what they queue is bounded in the shard itself."""
+NODE_LABEL: Final = "ray.io/node-id"
+ANYWHERE: Final[Mapping[str, Mapping[str, str]]] = {"label_selector": {}}
 _POLL_S: Final = 0.1
 
 
 def place(config: ShardConfig, *, name: str | None = None, node_id: str | None = None) -> ActorHandle[Any]:
-    """The actor of a shard: found by name, or made, on a node if one is given, which it may leave only if that is lost.
+    """The actor of a shard: found by name, or made, on that node if it is there. Without one, Ray chooses.
 
-    It outlives whoever made it, and is restarted when it dies.
+    It outlives whoever made it, and is restarted when it dies: on its node, or on another if the node is lost.
     """
     remote: Any = ray.remote(ShardActor)
     actor: ActorHandle[Any] = remote.options(
@@ -41,7 +42,11 @@ def place(config: ShardConfig, *, name: str | None = None, node_id: str | None =
         max_task_retries=0,
         max_concurrency=CONCURRENCY_MAX,
         num_cpus=0,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=True) if node_id else "SPREAD",
+        # An actor that asks for nothing at all is put on a node by chance, whatever else is said here.
+        memory=1,
+        scheduling_strategy="SPREAD",
+        # Ray's soft node affinity would do as well, but puts all the shards of a lost node on a single other one.
+        **({} if node_id is None else {"label_selector": {NODE_LABEL: node_id}, "fallback_strategy": [ANYWHERE]}),
     ).remote(config)
     return actor
 

@@ -10,37 +10,60 @@ from typing import Final
 
 from cluster import haproxy
 
+HEALTH_CHECKS: Final = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""The head node asks every node each second, and declares it dead after three failures in a row.
+
+A killed node refuses at once: dead after 2 to 3 s. One that is stalled, or cut off, lets each question time out: dead
+after 11 to 12 s, and not before, because its shards would be made anew elsewhere for a pause that passes. Ray's own
+values (3 s, 10 s, five failures) take 15 s and more than a minute.
+"""
 _BLOCKS: Final = range(30_000, 32_700, 100)
 
 
-def environment(haproxy_dir: Path) -> Mapping[str, str]:
-    """Variables for a Ray that this process starts. Ports and files are its own, so that services can stand side by side."""
-    replica_ports = _free_block()
-    grpc_port, metrics_port, stats_port, fallback_port, fallback_grpc_port = (
-        replica_ports + offset for offset in (80, 95, 96, 97, 98)
-    )
-    shared = {
+def shared() -> Mapping[str, str]:
+    """Variables for every node of every Ray that the service runs on."""
+    variables = {
         # Shards and replicas run at nice 15 otherwise, and lose to everything else on a busy node.
         "RAY_worker_niceness": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # A node whose raylet is gone is lost after three refused calls, one a second; one that does not answer, after three
-        # that waited 5 s each, so that a stall of some seconds moves no shard.
-        "RAY_health_check_initial_delay_ms": "5000",
-        "RAY_health_check_period_ms": "1000",
-        "RAY_health_check_timeout_ms": "5000",
-        "RAY_health_check_failure_threshold": "3",
+        **HEALTH_CHECKS,
         # Three failures in a row, and the proxy is made anew; every 10 s, a killed HAProxy would be back after 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
     if not haproxy.is_installed():
-        return shared
+        return variables
     return {
-        **shared,
+        **variables,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.make_launcher(haproxy_dir)),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # Stopping waits this long for connections that are open; a client's pool would keep it for half a minute.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+    }
+
+
+def for_ray_start() -> Mapping[str, str]:
+    """Variables for `ray start` and whoever joins that Ray. It asks for the token only when it is told to."""
+    return {**shared(), "RAY_AUTH_MODE": "token"}
+
+
+def environment(haproxy_dir: Path) -> Mapping[str, str]:
+    """Variables for a Ray that this process starts. Ports and files are its own, so that services can stand side by side."""
+    if not haproxy.is_installed():
+        return shared()
+    replica_ports = _free_block()
+    grpc_port, metrics_port, stats_port, fallback_port, fallback_grpc_port = (
+        replica_ports + offset for offset in (80, 95, 96, 97, 98)
+    )
+    return {
+        **shared(),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.make_launcher(haproxy_dir)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         # HAProxy turns to Serve's own proxy on this port when no replica is left: another service's must not be there.
@@ -55,9 +78,6 @@ def environment(haproxy_dir: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy_dir),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy_dir / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy_dir / "metrics.sock"),
-        # Stopping waits this long for connections that are open; a client's pool would keep it for half a minute.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
     }
 
 

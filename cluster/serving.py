@@ -23,9 +23,11 @@ from actors.gateway import Gateway
 from actors.names import NAMESPACE, actor_name
 from actors.settings import Limits, ShardConfig
 from cluster import front, haproxy, placement, ray_profile
+from cluster.balance import spread
 from cluster.client import check_listening
 from cluster.console import Report
 from cluster.handles import HandleCaller
+from cluster.nodes import alive_nodes
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from cluster.shard_watch import SILENCE_LEASES, ShardWatch
@@ -38,6 +40,7 @@ from portfolio.ids import ShardId
 OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
 SHARD_STOP_S: Final = 10.0
 START_TIMEOUT_S: Final = 600.0
+LOOPBACK: Final = "127.0.0.1"
 
 
 class Serving:
@@ -100,9 +103,12 @@ class Serving:
         self.settings.ray_address_file.write_text(address, encoding="ascii")
 
     def _start_shards(self, cluster: Cluster) -> Gateway:
+        nodes = [node.node_id for node in alive_nodes()]
+        targets = spread((shard.shard_id for shard in cluster.shards), {}, nodes)
         handles = {
             shard.shard_id: placement.place(
-                self.shard_config(shard.shard_id, shard.actor or actor_name(shard.shard_id), cluster)
+                self.shard_config(shard.shard_id, shard.actor or actor_name(shard.shard_id), cluster),
+                node_id=targets[shard.shard_id],
             )
             for shard in cluster.shards
         }
@@ -120,7 +126,7 @@ class Serving:
             link_secret=cluster.link_secret,
             socket_dir=self._runtime.links,
             log_dir=self.settings.data_dir / "log",
-            link_host=self.settings.link_host,
+            link_host=self.settings.link_host or (LOOPBACK if self.settings.ray_address is None else None),
         )
 
     def _watch(self, cluster: Cluster) -> ShardWatch:

@@ -31,8 +31,9 @@ class Settings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: Port = 8000
     shard_count: Annotated[int, Field(ge=1, le=4_096)] = 2
-    link_host: str = "127.0.0.1"
-    """Where shards listen for links from other nodes; loopback while there is one node."""
+    link_host: str | None = None
+    """Where shards listen for links from other nodes. Unset: loopback for a Ray of our own, which has one node; on a Ray
+    that is given, the address of the node that a shard runs on."""
 
     @property
     def base_url(self) -> str:
