@@ -1,4 +1,4 @@
-"""The command line: `portfolio-state up | load | status`."""
+"""The command line: `portfolio-state up | load | status | backup | restore`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from actors.gateway import Gateway
 from actors.shard import Phase, ShardStatus
 from cluster import client
+from cluster.backup_commands import backup, restore
 from cluster.loading import LoadReport, load_file, load_sample, show_report
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
@@ -38,6 +39,10 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
+
+
+main.add_command(backup)
+main.add_command(restore)
 
 
 @main.command()
