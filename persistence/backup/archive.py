@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,7 @@ class Archive:
     _path: Path
     _tar: tarfile.TarFile
 
-    def dump(self) -> Iterator[bytes]:
+    def dump(self) -> Generator[bytes, None, None]:
         """The dump, piece by piece. Raises a kind of BackupError."""
         with _reading(self._path):
             file = _opened(self._tar, DUMP)
