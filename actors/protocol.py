@@ -57,12 +57,16 @@ class Fault(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True):
-    """A shard's answer: a body already encoded, None where the caller has it, or a fault."""
+    """A shard's answer: a body already encoded, None where the caller has it, or a fault.
+
+    `owner` is "<shard>/<epoch>" of whoever answered about a portfolio: of one shard, it never goes back.
+    """
 
     body: bytes | None = None
     etag: str | None = None
     replayed: bool = False
     fault: Fault | None = None
+    owner: str | None = None
 
     def raised(self) -> Answer:
         """The answer itself. Raises the error that it carries."""

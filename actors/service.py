@@ -84,11 +84,15 @@ class Service:
 
     def _state(self, question: PortfolioQuestion) -> Answer:
         documents = self._shard.books.documents(question.portfolio_id)
-        return _unless_known(documents, documents.state, question.if_none_match)
+        return self._unless_known(documents, documents.state, question.if_none_match)
 
     def _positions(self, question: PortfolioQuestion) -> Answer:
         documents = self._shard.books.documents(question.portfolio_id)
-        return _unless_known(documents, documents.positions, question.if_none_match)
+        return self._unless_known(documents, documents.positions, question.if_none_match)
+
+    def _unless_known(self, documents: Encoded, body: bytes, if_none_match: str | None) -> Answer:
+        etag = documents.etag
+        return Answer(None if if_none_match == etag else body, etag, owner=self._shard.signature)
 
     def _book(self, question: PortfolioQuestion) -> Answer:
         return Answer(pack(self._shard.books.get(question.portfolio_id)))
@@ -106,7 +110,7 @@ class Service:
         outcome = await self._shard.submit(command)
         await self._give_way()
         documents = books.documents_of(outcome.book)
-        return Answer(documents.state, documents.etag, outcome.replayed)
+        return Answer(documents.state, documents.etag, outcome.replayed, owner=self._shard.signature)
 
     async def _give_way(self) -> None:
         """Many who wait for one commit wake at once; between them, the loop does what else is due."""
@@ -157,11 +161,6 @@ def _unpack(method: str, payload: bytes | memoryview) -> Any:
         return PAYLOADS[Method(method)].decode(payload)
     except (msgspec.MsgspecError, ValueError) as error:
         raise InvalidRequest(f"{method}: {error}") from error
-
-
-def _unless_known(documents: Encoded, body: bytes, if_none_match: str | None) -> Answer:
-    etag = documents.etag
-    return Answer(None if if_none_match == etag else body, etag)
 
 
 async def _outcome(command: UpdatePortfolio, queued: asyncio.Future[Outcome] | PortfolioError) -> UpdateOutcome:

@@ -29,7 +29,10 @@ class Limits:
     revalued_checkpoint_interval_s: float = 60.0
     revaluation_interval_s: float = 0.05
     mark_refresh_interval_s: float = 5.0
-    ownership_check_interval_s: float = 1.0
+    lease_s: float = 3.0
+    """How long an owner answers after it last proved to own its shard; a claimant waits as long."""
+    heartbeat_interval_s: float = 0.75
+    """How often an owner without commits proves it; three may fail before the lease ends."""
     mirror_interval_s: float = 0.05
     mirror_batch_max: int = 100
     mirror_look_interval_s: float = 1.0

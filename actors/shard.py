@@ -13,6 +13,7 @@ from typing import Final
 
 from actors.books import Books
 from actors.checkpointer import Checkpointer
+from actors.lease import Lease
 from actors.pacing import Pacer
 from actors.publisher import Publisher
 from actors.recovery import Recovered, recover
@@ -22,11 +23,13 @@ from portfolio.book import Book, Mark
 from portfolio.commands import Command
 from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
-from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, Mirror, RequestKey
+from portfolio.ports import CheckpointStore, Claim, Fence, Journal, MarkStore, Mirror, RequestKey
 from portfolio.sharding import shard_of
 
 _log = logging.getLogger(__name__)
 _CANCEL_AGAIN_S: Final = 0.2
+_LOOK_AGAIN_S: Final = 0.1
+_UNCONFIRMED: Final = "the lease has ended and Postgres does not confirm it"
 _SLOW_COMMIT: Final = timedelta(seconds=30)
 """A mark is seen some time after the moment it bears as recorded; looking this far back finds those that came late."""
 
@@ -34,6 +37,8 @@ _SLOW_COMMIT: Final = timedelta(seconds=30)
 class Phase(StrEnum):
     RECOVERING = "RECOVERING"
     SERVING = "SERVING"
+    UNCONFIRMED = "UNCONFIRMED"
+    """The lease has ended, and Postgres has not confirmed it: there may be a newer owner."""
     STOPPED = "STOPPED"
 
 
@@ -62,7 +67,10 @@ class ShardStatus:
 
 
 class Shard:
-    """The owner of one shard. `start` claims and recovers; `run` then serves until it must stop."""
+    """The owner of one shard. `start` claims and recovers; `run` then serves until it must stop.
+
+    `is_gone` tells of another owner, by its name, whether it is known to have ended.
+    """
 
     def __init__(
         self,
@@ -75,6 +83,7 @@ class Shard:
         marks: MarkStore,
         mirror: Mirror,
         limits: Limits,
+        is_gone: Callable[[str], bool],
     ) -> None:
         self.shard_id = shard_id
         self._shard_count = shard_count
@@ -84,14 +93,21 @@ class Shard:
         self._marks = marks
         self._mirror = mirror
         self._limits = limits
+        self._is_gone = is_gone
+        self._lease = Lease(limits.lease_s)
         self._serving: _Serving | None = None
         self._reason: PortfolioError | None = None
         self._recovery_s = 0.0
 
     @property
     def books(self) -> Books:
-        """The committed state. Raises ShardUnavailable while recovering and once stopped."""
+        """The committed state. Raises ShardUnavailable while recovering, without the lease, and once stopped."""
         return self._served().books
+
+    @property
+    def signature(self) -> str:
+        """Who answers: the shard and the epoch under which it is owned."""
+        return f"{self.shard_id}/{self._epoch()}"
 
     def pacer(self) -> Pacer:
         """For a caller's long work on this shard's loop."""
@@ -109,6 +125,13 @@ class Shard:
         return self._served().writer.submit(command, turned_away)
 
     def _served(self) -> _Serving:
+        """The parts that answer callers. Raises ShardUnavailable unless this shard certainly has no newer owner."""
+        serving = self._recovered()
+        if not self._lease.is_held:
+            raise ShardUnavailable(f"shard {self.shard_id}: {_UNCONFIRMED}", shard=self.shard_id)
+        return serving
+
+    def _recovered(self) -> _Serving:
         if self._reason is not None:
             raise ShardUnavailable(f"shard {self.shard_id} has stopped: {self._reason}", shard=self.shard_id)
         if self._serving is None:
@@ -117,9 +140,10 @@ class Shard:
 
     async def start(self) -> None:
         """Claim the shard and bring its state into memory. Raises Corrupt or ShardUnavailable."""
-        began = asyncio.get_running_loop().time()
+        began = self._lease.now()
         try:
             claim = await self._journal.claim()
+            claimed_at = self._lease.now()
             recovered = await recover(
                 claim,
                 journal=self._journal,
@@ -136,16 +160,38 @@ class Shard:
             raise
         books = [serving.books.get(portfolio_id) for portfolio_id in unannounced]
         serving.publisher.committed(books, claim.announced_seq + 1, claim.head.seq)
-        self._recovery_s = asyncio.get_running_loop().time() - began
+        self._recovery_s = self._lease.now() - began
+        await self._outlast(claim, claimed_at)
+        await self._begin()
         self._serving = serving
         _log.info(
             "shard %s: epoch %s, %s portfolios, %s rows replayed, %.2f s",
             *(self.shard_id, claim.epoch, len(serving.books), recovered.tail_rows, self._recovery_s),
         )
 
+    async def _outlast(self, claim: Claim, claimed_at: float) -> None:
+        """Return once the owner before cannot be answering any more."""
+        while claim.answering is not None:
+            left_s = claimed_at + claim.lease_s - self._lease.now()
+            if left_s <= 0 or self._is_gone(claim.answering):
+                return
+            await asyncio.sleep(min(_LOOK_AGAIN_S, left_s))
+
+    async def _begin(self) -> None:
+        asked_at = self._lease.now()
+        await self._journal.begin_answering(self._lease.duration_s)
+        self._lease.proven(asked_at)
+
     def _assemble(self, claim: Claim, recovered: Recovered) -> _Serving:
         books = Books(recovered.books, recovered.marks)
-        publisher = Publisher(books=books, mirror=self._mirror, limits=self._limits, announced_seq=claim.announced_seq)
+        publisher = Publisher(
+            books=books,
+            mirror=self._mirror,
+            lease=self._lease,
+            fence=lambda: Fence(self.shard_id, self._epoch()),
+            limits=self._limits,
+            announced_seq=claim.announced_seq,
+        )
         checkpointer = Checkpointer(
             books=books,
             store=self._checkpoints,
@@ -163,13 +209,18 @@ class Shard:
             checkpointer.committed(changed, head_seq)
 
         writer = Writer(
-            books=books, journal=self._journal, keys=recovered.keys, limits=self._limits, committed=committed
+            books=books,
+            journal=self._journal,
+            keys=recovered.keys,
+            lease=self._lease,
+            limits=self._limits,
+            committed=committed,
         )
         return _Serving(books, writer, publisher, checkpointer, recovered.tail_rows, recovered.marks_seen)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises Deposed or Corrupt, after which the shard answers nothing any more."""
-        serving = self._served()
+        serving = self._recovered()
         jobs: Sequence[Callable[[], Awaitable[None]]] = (
             serving.writer.run,
             serving.checkpointer.run,
@@ -177,7 +228,7 @@ class Shard:
             serving.publisher.run_events,
             self._revalue,
             self._refresh_marks,
-            self._check_ownership,
+            self._keep_lease,
         )
         tasks = [asyncio.ensure_future(job()) for job in jobs]
         try:
@@ -212,7 +263,7 @@ class Shard:
         self._served().books.mark(marks)
 
     async def _revalue(self) -> None:
-        serving = self._served()
+        serving = self._recovered()
         while True:
             await asyncio.sleep(self._limits.revaluation_interval_s)
             touched = serving.books.revalue()
@@ -221,7 +272,7 @@ class Shard:
 
     async def _refresh_marks(self) -> None:
         """Find marks whose recorder died before it could tell this shard."""
-        serving = self._served()
+        serving = self._recovered()
         seen = serving.marks_seen
         while True:
             await asyncio.sleep(self._limits.mark_refresh_interval_s)
@@ -233,23 +284,45 @@ class Shard:
             serving.books.mark({found.instrument_id: found.mark for found in recorded})
             seen = max([seen, *(found.recorded_at for found in recorded)])
 
-    async def _check_ownership(self) -> None:
+    async def _keep_lease(self) -> None:
+        """Prove the ownership wherever commits have not done so lately. Raises Deposed."""
+        failures = 0
         while True:
-            await asyncio.sleep(self._limits.ownership_check_interval_s)
+            asked_at = self._lease.now()
+            if asked_at < (due_at := self._lease.proven_at + self._limits.heartbeat_interval_s):
+                await asyncio.sleep(due_at - asked_at)
+                continue
             try:
-                await self._journal.check_ownership()
+                await self._journal.renew()
             except ShardUnavailable as error:
-                _log.warning("shard %s: ownership is not known: %s", self.shard_id, error)
+                failures += 1
+                if failures == 1:
+                    _log.warning("shard %s: the lease is not renewed: %s", self.shard_id, error)
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                continue
+            failures = 0
+            self._lease.proven(asked_at)
+
+    def _phase(self) -> Phase:
+        if self._reason is not None:
+            return Phase.STOPPED
+        if self._serving is None:
+            return Phase.RECOVERING
+        return Phase.SERVING if self._lease.is_held else Phase.UNCONFIRMED
+
+    def _why(self) -> str | None:
+        if self._reason is not None:
+            return str(self._reason)
+        return _UNCONFIRMED if self._phase() is Phase.UNCONFIRMED else None
 
     def status(self) -> ShardStatus:
         """How the shard is doing, now."""
         serving = self._serving
-        phase = Phase.STOPPED if self._reason is not None else Phase.SERVING if serving else Phase.RECOVERING
         return ShardStatus(
             shard_id=self.shard_id,
             shard_count=self._shard_count,
-            phase=phase,
-            reason=str(self._reason) if self._reason is not None else None,
+            phase=self._phase(),
+            reason=self._why(),
             epoch=self._epoch(),
             portfolios=len(serving.books) if serving else 0,
             head_seq=serving.checkpointer.head_seq if serving else 0,

@@ -12,7 +12,9 @@ from logging.handlers import RotatingFileHandler
 
 import ray
 
+from actors import owner
 from actors.link_server import LinkServer
+from actors.owner import Owner
 from actors.protocol import Endpoint, pack
 from actors.service import Service
 from actors.settings import ShardConfig
@@ -68,10 +70,11 @@ class ShardActor:
             marks=PostgresMarkStore(self._connections),
             mirror=self._mirror,
             limits=config.limits,
+            is_gone=owner.is_gone,
         )
 
     def _owner(self) -> str:
-        return f"{ray.get_runtime_context().get_node_id()[:12]}/{os.getpid()}/{self._incarnation}"
+        return str(Owner.here(ray.get_runtime_context().get_node_id()[:12], self._incarnation))
 
     async def _live(self) -> None:
         try:

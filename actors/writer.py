@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from actors.books import Books
+from actors.lease import Lease
 from actors.pacing import Pacer
 from actors.recent_keys import RecentKeys
 from actors.settings import Limits
@@ -95,6 +96,7 @@ class Writer:
         books: Books,
         journal: Journal,
         keys: RecentKeys,
+        lease: Lease,
         limits: Limits,
         committed: Callable[[Sequence[Book], int], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -102,6 +104,7 @@ class Writer:
         self._books = books
         self._journal = journal
         self._keys = keys
+        self._lease = lease
         self._limits = limits
         self._committed = committed
         self._clock = clock
@@ -221,6 +224,7 @@ class Writer:
         if not draft.rows:
             return True
         self._is_appending = True
+        asked_at = self._lease.now()
         try:
             await self._journal.append(draft.rows)
         except DuplicateKeys as error:
@@ -231,6 +235,8 @@ class Writer:
             self._is_appending = False
             raise
         self._is_appending = False
+        # The fence let it through, so this shard was ours then.
+        self._lease.proven(asked_at)
         return True
 
     async def _decide(self, batch: Sequence[_Waiting], found: Mapping[RequestKey, bytes]) -> _Draft:

@@ -114,11 +114,33 @@ update shards set owner = null, actor = null, renewed_at = null, epoch = epoch +
 analyze;
 
 -- name: claim_shard
--- A new incarnation takes the shard: whoever had the old epoch can append no more.
+-- A new incarnation takes the shard: whoever had the old epoch can append no more. An actor that is not the one meant to
+-- own the shard gets nothing; the first of all becomes that one.
 update shards
-set epoch = epoch + 1, owner = %(owner)s, claimed_at = now()
-where shard_id = %(shard_id)s
-returning epoch, head_seq, head_hash, checkpoint_seq, announced_seq;
+set epoch = epoch + 1, owner = %(owner)s, claimed_at = now(), actor = coalesce(actor, %(actor)s)
+where shard_id = %(shard_id)s and (%(actor)s::text is null or actor is null or actor = %(actor)s)
+returning epoch, head_seq, head_hash, checkpoint_seq, announced_seq, answering, lease_ms;
+
+-- name: select_actor
+-- Which actor is meant to own a shard.
+select actor from shards where shard_id = %(shard_id)s;
+
+-- name: begin_answering
+-- The claimant has outlasted the owner before it. From here on, a later claimant has to outlast this one.
+update shards
+set answering = owner, lease_ms = %(lease_ms)s, renewed_at = clock_timestamp()
+where shard_id = %(shard_id)s and owner = %(owner)s;
+
+-- name: renew_lease
+-- An idle owner proves that it owns the shard. A write, so that a Postgres that was cut off from its standby cannot say yes.
+-- The epoch does not tell: a reclaim of the owner's own may have raised it, and its answer be on its way.
+update shards set renewed_at = clock_timestamp() where shard_id = %(shard_id)s and owner = %(owner)s;
+
+-- name: release_shard
+-- The owner lets go, having acknowledged its last write and given its last answer: nobody has to outlast it.
+update shards
+set owner = null, answering = null, actor = coalesce(%(successor)s, actor)
+where shard_id = %(shard_id)s and owner = %(owner)s;
 
 -- name: reclaim_shard
 -- The same incarnation after a lost connection: a new epoch, so that whatever it sent before the loss either has
@@ -129,7 +151,7 @@ where shard_id = %(shard_id)s and owner = %(owner)s
 returning epoch, head_seq, head_hash;
 
 -- name: select_owner
--- An idle owner learns within a second that it was deposed.
+-- Whether what looks like corruption is the work of a newer owner.
 select owner from shards where shard_id = %(shard_id)s;
 
 -- name: append_journal

@@ -11,7 +11,7 @@ from uuid import UUID
 from portfolio.book import Book, Mark
 from portfolio.entries import Entry
 from portfolio.errors import PortfolioError
-from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId
+from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId, ShardId
 from portfolio.valuation import Valuation
 
 RequestKey = tuple[PortfolioId, IdempotencyKey]
@@ -33,12 +33,17 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an incarnation learns when it takes a shard. Rows up to `announced_seq` have reached the event stream."""
+    """What an incarnation learns when it takes a shard. Rows up to `announced_seq` have reached the event stream.
+
+    `answering` names another incarnation that may go on answering for up to `lease_s` after the claim; None if none may.
+    """
 
     epoch: int
     head: Head
     checkpoint_seq: int
     announced_seq: int
+    answering: str | None = None
+    lease_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,16 @@ class Journal(Protocol):
     """The write-ahead log of one shard, as its owner uses it."""
 
     async def claim(self) -> Claim:
-        """Take the shard; whoever owned it can append no more."""
+        """Take the shard; whoever owned it can append no more. Raises Deposed if it is meant for another actor."""
+
+    async def begin_answering(self, lease_s: float) -> None:
+        """Say that this owner serves now, under leases of that length. Raises Deposed or ShardUnavailable."""
+
+    async def renew(self) -> None:
+        """Prove to own the shard. Raises Deposed if another incarnation has taken it, ShardUnavailable if nobody can say."""
+
+    async def release(self, successor: str | None) -> None:
+        """Let go of the shard, to the actor of that name if one is given. Raises Deposed or ShardUnavailable."""
 
     async def append(self, rows: Sequence[PendingRow]) -> None:
         """Commit `rows` after the head. When it returns they are durable; when it raises, none of them is.
@@ -156,6 +170,14 @@ class Picture:
     weights: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Whose events these are: of two owners of a shard, the mirror listens to that of the later epoch."""
+
+    shard_id: ShardId
+    epoch: int
+
+
 class Mirror(Protocol):
     """The copy for readers that need no guarantees, and the stream of events."""
 
@@ -168,8 +190,8 @@ class Mirror(Protocol):
     async def show(self, pictures: Sequence[Picture]) -> None:
         """Replace what is older than each picture. Raises MirrorUnavailable."""
 
-    async def announce(self, events: Sequence[bytes]) -> None:
-        """Append events to the stream, in order. Raises MirrorUnavailable."""
+    async def announce(self, events: Sequence[bytes], fence: Fence) -> None:
+        """Append events to the stream, in order. Raises MirrorUnavailable, also if a later epoch has announced."""
 
 
 class MirrorUnavailable(PortfolioError):

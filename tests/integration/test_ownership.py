@@ -17,7 +17,7 @@ from tests.oracles.memory_store import MemoryMirror
 from tests.oracles.rows import opened, portfolio, updated
 from tests.support.shards import FAST, eventually, postgres_shard
 
-NOT_LOOKING = replace(FAST, ownership_check_interval_s=3600.0)
+NOT_LOOKING = replace(FAST, heartbeat_interval_s=3600.0, lease_s=7200.0)
 
 
 async def test_the_next_append_of_a_deposed_incarnation_fails_and_its_callers_are_told(

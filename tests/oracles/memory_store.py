@@ -12,12 +12,13 @@ from uuid import UUID
 
 from portfolio.book import Book, Mark, Position
 from portfolio.entries import Booked
-from portfolio.errors import Corrupt, Deposed, PortfolioError
+from portfolio.errors import Corrupt, Deposed, PortfolioError, ShardUnavailable
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import (
     Checkpoint,
     Claim,
     DuplicateKeys,
+    Fence,
     Head,
     MirrorUnavailable,
     PendingRow,
@@ -36,6 +37,8 @@ class StoredShard:
 
     epoch: int = 0
     owner: str | None = None
+    answering: str | None = None
+    lease_s: float = 0.0
     rows: list[StoredRow] = field(default_factory=list)
     checkpoint_seq: int = 0
     announced_seq: int = 0
@@ -78,13 +81,28 @@ class MemoryJournal:
         self.gate.set()
         self.appends: list[int] = []
         self.questions = 0
+        self.is_silent = False
 
     async def claim(self) -> Claim:
         shard = self._shard
         shard.epoch += 1
         shard.owner = self._owner
         self.epoch = shard.epoch
-        return Claim(shard.epoch, shard.head, shard.checkpoint_seq, shard.announced_seq)
+        answering = None if shard.answering == self._owner else shard.answering
+        return Claim(shard.epoch, shard.head, shard.checkpoint_seq, shard.announced_seq, answering, shard.lease_s)
+
+    async def begin_answering(self, lease_s: float) -> None:
+        await self.renew()
+        self._shard.answering, self._shard.lease_s = self._owner, lease_s
+
+    async def renew(self) -> None:
+        if self.is_silent:
+            raise ShardUnavailable("the database does not answer")
+        await self.check_ownership()
+
+    async def release(self, successor: str | None) -> None:
+        await self.renew()
+        self._shard.owner = self._shard.answering = None
 
     async def append(self, rows: Sequence[PendingRow]) -> None:
         await self.gate.wait()
@@ -240,6 +258,7 @@ class MemoryMirror:
     def __init__(self) -> None:
         self.pictures: dict[PortfolioId, Picture] = {}
         self.events: list[bytes] = []
+        self.epochs: dict[ShardId, int] = {}
         self.is_down = False
         self.lost_answers = 0
         self.run = "first"
@@ -255,8 +274,11 @@ class MemoryMirror:
             if shown is None or (shown.version, shown.revaluation) <= (picture.version, picture.revaluation):
                 self.pictures[picture.portfolio_id] = picture
 
-    async def announce(self, events: Sequence[bytes]) -> None:
+    async def announce(self, events: Sequence[bytes], fence: Fence) -> None:
         await self._answer()
+        if events and fence.epoch < self.epochs.get(fence.shard_id, 0):
+            raise MirrorUnavailable("a later epoch announces now")
+        self.epochs[fence.shard_id] = fence.epoch
         self.events.extend(events)
         if self.lost_answers:
             self.lost_answers -= 1
