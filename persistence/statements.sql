@@ -107,7 +107,7 @@ end $$;
 -- name: free_shards
 -- Nobody owns a restored shard, so its first owner waits for no lease and any actor may be the one. The leap in epochs
 -- keeps out whoever of the former cluster has claimed the shard since the backup and still writes to this address.
-update shards set owner = null, actor = null, renewed_at = null, epoch = epoch + 1000000;
+update shards set owner = null, answering = null, actor = null, renewed_at = null, epoch = epoch + 1000000;
 
 -- name: analyze
 -- Gives the planner its statistics at once rather than some time later.

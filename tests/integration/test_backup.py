@@ -190,11 +190,11 @@ def test_a_restored_shard_is_nobodys_and_its_epoch_is_beyond_any_of_the_old_clus
     filled: str, backup: Path, empty_database: str
 ) -> None:
     _restore(backup, empty_database)
-    question = "select owner, actor, renewed_at, epoch from shards"
+    question = "select owner, answering, actor, renewed_at, epoch from shards"
     with psycopg.connect(filled) as old, psycopg.connect(empty_database) as new:
         ((*_, old_epoch),) = old.execute(question).fetchall()
         ((*named, new_epoch),) = new.execute(question).fetchall()
-    assert named == [None, None, None]
+    assert named == [None] * 4
     assert new_epoch == old_epoch + 1_000_000
 
 
