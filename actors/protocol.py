@@ -30,6 +30,7 @@ class Method(StrEnum):
     RECORD_MARKS = "record_marks"
     SHOW_MARKS = "show_marks"
     SHARD_STATUS = "shard_status"
+    SHARD_MAP = "shard_map"
 
 
 WRITES: Final = frozenset({Method.OPEN, Method.UPDATE, Method.STATUS, Method.UPDATE_MANY})
@@ -88,8 +89,9 @@ class PortfolioQuestion(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PageQuestion(msgspec.Struct, array_like=True, frozen=True):
-    """Ask for at most `limit` portfolios whose ids follow `after`."""
+    """Ask a shard, taken for one of `modulus`, for at most `limit` portfolios whose ids follow `after`."""
 
+    modulus: int
     after: str
     limit: int
     status: Status | None = None
@@ -149,5 +151,6 @@ PAYLOADS: Final[Mapping[Method, msgspec.msgpack.Decoder[Any]]] = {
     Method.RECORD_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),
     Method.SHOW_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),
     Method.SHARD_STATUS: msgspec.msgpack.Decoder(None),
+    Method.SHARD_MAP: msgspec.msgpack.Decoder(None),
 }
 """Reads each method's payload; what does not fit is the asker's fault."""

@@ -62,6 +62,7 @@ class Publisher:
         self._dirty: dict[PortfolioId, None] = {}
         self._pending: deque[_Pending] = deque()
         self._arrived = asyncio.Event()
+        self._announcing = asyncio.Lock()
         self._server_run = ""
         self._next_look = 0.0
         self.is_reachable = True
@@ -89,6 +90,16 @@ class Publisher:
     def refresh(self, portfolio_ids: Iterable[PortfolioId]) -> None:
         """Show these portfolios anew."""
         self._dirty.update(dict.fromkeys(portfolio_ids))
+
+    def silence(self) -> asyncio.Lock:
+        """A lock under which nothing is announced, for a change of who announces."""
+        return self._announcing
+
+    def drop(self, portfolio_ids: Iterable[PortfolioId]) -> None:
+        """Leave portfolios to another shard, which shows them anew and announces what was not announced here."""
+        gone = set(portfolio_ids)
+        self._dirty = {found: None for found in self._dirty if found not in gone}
+        self._pending = deque(pending for pending in self._pending if pending.book.portfolio_id not in gone)
 
     def _conflate(self) -> None:
         last = {pending.book.portfolio_id: pending for pending in self._pending}
@@ -140,6 +151,9 @@ class Publisher:
         pacer = Pacer(self._limits.loop_slice_ms, self._limits.mirror_share)
         pictures: list[Picture] = []
         for portfolio_id in portfolio_ids:
+            if self._books.find(portfolio_id) is None:
+                # It has gone to another shard since.
+                continue
             documents = self._books.documents(portfolio_id)
             pictures.append(
                 Picture(
@@ -167,9 +181,11 @@ class Publisher:
                     continue
                 batch = [self._pending[index] for index in range(min(len(self._pending), _EVENTS_PER_CALL_MAX))]
                 try:
-                    await self._mirror.announce(await self._events(batch), self._fence())
+                    events = await self._events(batch)
+                    async with self._announcing:
+                        await self._mirror.announce(events, self._fence())
+                        self._forget(batch)
                     failures = 0
-                    self._forget(batch)
                 except MirrorUnavailable as error:
                     failures += 1
                     self._report(failures, error)

@@ -113,7 +113,10 @@ class Writer:
         self._queued_rows = 0
         self._arrived = asyncio.Event()
         self._stopped: PortfolioError | None = None
+        self._sealed: str | None = None
         self._is_appending = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.figures = WriterFigures()
 
     @property
@@ -138,6 +141,8 @@ class Writer:
     def _queue_up(self, command: Command, turned_away: set[PortfolioId] | None) -> asyncio.Future[Outcome]:
         if self._stopped is not None:
             raise ShardUnavailable(f"the shard has stopped: {self._stopped}")
+        if self._sealed is not None:
+            raise ShardUnavailable(self._sealed, moving=True)
         if turned_away and command.portfolio_id in turned_away:
             raise _behind(command)
         if isinstance(command, UpdatePortfolio):
@@ -153,8 +158,18 @@ class Writer:
             raise Overloaded(f"{len(self._queue):,} commands wait already", limit=self._limits.queue_commands_max)
         self._queue.append(waiting)
         self._queued_rows += waiting.rows
+        self._idle.clear()
         self._arrived.set()
         return waiting.answer
+
+    async def seal(self, reason: str) -> None:
+        """Refuse commands from now on, for a moment; returns once all that were taken in are settled."""
+        self._sealed = reason
+        await self._idle.wait()
+
+    def unseal(self) -> None:
+        """Take commands again."""
+        self._sealed = None
 
     def _identified(self, command: Command) -> tuple[RequestKey | None, bytes | None]:
         if command.idempotency_key is None:
@@ -171,6 +186,8 @@ class Writer:
                 await self._arrived.wait()
                 batch = self._take()
                 await self._commit(batch)
+                if not self._queue:
+                    self._idle.set()
         except PortfolioError as error:
             self._stop(error, batch)
             raise
@@ -187,6 +204,7 @@ class Writer:
         for waiting in (*batch, *self._queue):
             _fail(waiting, ShardUnavailable(f"the shard has stopped: {reason}"))
         self._queue.clear()
+        self._idle.set()
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

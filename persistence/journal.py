@@ -19,7 +19,7 @@ from persistence.row_codec import Batch
 from persistence.statements import SQL
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
-from portfolio.ports import Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
+from portfolio.ports import NO_ROWS, Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ class PostgresJournal:
         self._connection: Connection | None = None
         # The lease has a connection of its own: it must neither wait behind an append nor for a pool to take heart again.
         self._lease_connection: Connection | None = None
-        self._head = Head(0, b"")
+        self._head = self._branch = NO_ROWS
+        self._modulus = 0
         self.epoch = 0
 
     async def claim(self) -> Claim:
@@ -64,23 +65,30 @@ class PostgresJournal:
             row = await cursor.fetchone()
         if row is None:
             actor = await self.designated()
+            if actor is None:
+                raise Corrupt(f"the database has no shard {self._shard_id}")
             raise Deposed(f"shard {self._shard_id} is meant for {actor}, not for {self._actor}")
-        self.epoch, seq, row_hash, checkpoint_seq, announced_seq, answering, lease_ms = row
-        self._head = Head(seq, row_hash)
-        # Its own lease needs no outlasting: the answer to an earlier attempt to begin may have been lost.
-        other = None if answering == self._owner else answering
-        return Claim(self.epoch, self._head, checkpoint_seq, announced_seq, other, lease_ms / 1_000)
+        self.epoch, seq, row_hash, checkpoint_seq, announced_seq, self._modulus, *branch, answering, lease_ms = row
+        self._head, self._branch = Head(seq, row_hash), Head(*branch)
+        return Claim(
+            epoch=self.epoch,
+            head=self._head,
+            checkpoint_seq=checkpoint_seq,
+            announced_seq=announced_seq,
+            modulus=self._modulus,
+            branch=self._branch,
+            # Its own lease needs no outlasting: the answer to an earlier attempt to begin may have been lost.
+            answering=None if answering == self._owner else answering,
+            lease_s=lease_ms / 1_000,
+        )
 
     def _me(self) -> dict[str, object]:
         return {"shard_id": self._shard_id, "owner": self._owner}
 
     async def designated(self) -> str | None:
-        """The actor that is meant to own the shard; None if there has been none. Raises Corrupt if there is no such shard."""
+        """The actor that is meant to own the shard; None if there has been none, or if there is no such shard yet."""
         row = await self._fetch_one("select_actor", {"shard_id": self._shard_id})
-        if row is None:
-            raise Corrupt(f"the database has no shard {self._shard_id}")
-        actor: str | None = row[0]
-        return actor
+        return row[0] if row is not None else None
 
     async def begin_answering(self, lease_s: float) -> None:
         """Say that this owner serves now; see ports.Journal."""
@@ -93,6 +101,48 @@ class PostgresJournal:
     async def release(self, successor: str | None) -> None:
         """Let go of the shard; see ports.Journal."""
         await self._as_owner(SQL["release_shard"], {"successor": successor})
+
+    async def split(self, moving: Sequence[PortfolioId], actor: str) -> None:
+        """Let a new shard branch off; see ports.Journal."""
+        try:
+            with unavailable_on_error(f"splitting shard {self._shard_id}"):
+                await self._split(moving, actor)
+        except ShardUnavailable as error:
+            _log.warning("shard %s: %s", self._shard_id, error)
+            if await self._modulus_now() == self._modulus:
+                raise
+        self._modulus *= 2
+
+    async def _split(self, moving: Sequence[PortfolioId], actor: str) -> None:
+        parameters = {**self._me(), "modulus": self._modulus, "moving": list(moving), "actor": actor}
+        async with self._readers.connection() as connection, connection.transaction():
+            doubled = await connection.execute(SQL["double_modulus"], parameters)
+            if doubled.rowcount != 1:
+                raise ShardUnavailable(
+                    f"shard {self._shard_id} cannot split: its checkpoint is behind, or it was deposed"
+                )
+            for statement in (SQL["insert_branch"], SQL["move_checkpoints"], SQL["move_quarantine"]):
+                await connection.execute(statement, parameters)
+
+    async def moduli(self) -> Mapping[ShardId, int]:
+        """The modulus of every shard."""
+        return {ShardId(shard_id): modulus for shard_id, modulus, _ in await self._fetch_all("select_shards", {})}
+
+    async def _modulus_now(self) -> int:
+        """The modulus as Postgres has it, once it answers. Raises Deposed if another incarnation owns the shard."""
+        attempt = 0
+        while True:
+            try:
+                row = await self._fetch_one("select_modulus", self._me())
+            except ShardUnavailable as error:
+                _log.warning("shard %s: whether it has split is not known yet: %s", self._shard_id, error)
+                await asyncio.sleep(_pause_s(attempt))
+                attempt += 1
+                continue
+            if row is None:
+                raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it from {self._owner}")
+            modulus: int = row[0]
+            return modulus
 
     async def _as_owner(self, statement: LiteralString, parameters: Mapping[str, object]) -> None:
         """Run an update of the shard's row as its owner. Raises Deposed if it is not, or ShardUnavailable."""
@@ -201,7 +251,7 @@ class PostgresJournal:
                     return await self._reclaim_once(connection, batch)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 _log.warning("shard %s: Postgres is not back yet: %s", self._shard_id, first_line(error))
-                await asyncio.sleep(_RECONNECT_PAUSE_S[min(attempt, len(_RECONNECT_PAUSE_S) - 1)])
+                await asyncio.sleep(_pause_s(attempt))
                 attempt += 1
 
     async def _reclaim_once(self, connection: Connection, batch: Batch) -> Head:
@@ -263,8 +313,9 @@ class PostgresJournal:
         return Head(row.seq, row.row_hash)
 
     async def _row_hash(self, seq: int) -> bytes:
-        if not seq:
-            return b""
+        if seq == self._branch.seq:
+            # The row itself is in the journal of the shard that this one branched off, if there is one at all.
+            return self._branch.row_hash
         row = await self._fetch_one("select_row_hash", {"shard_id": self._shard_id, "seq": seq})
         if row is None:
             raise Corrupt(f"shard {self._shard_id}: journal row {seq}, where the checkpoint ends, is missing")
@@ -305,6 +356,10 @@ class PostgresJournal:
 
 def _by_key(rows: Iterable[tuple[str, str, bytes]]) -> Mapping[RequestKey, bytes]:
     return {(PortfolioId(portfolio_id), IdempotencyKey(key)): found for portfolio_id, key, found in rows}
+
+
+def _pause_s(attempt: int) -> float:
+    return _RECONNECT_PAUSE_S[min(attempt, len(_RECONNECT_PAUSE_S) - 1)]
 
 
 async def _close(connection: Connection | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from portfolio.book import Book, Mark
@@ -31,17 +31,24 @@ class Head:
     row_hash: bytes
 
 
+NO_ROWS: Final = Head(0, b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What an incarnation learns when it takes a shard. Rows up to `announced_seq` have reached the event stream.
 
     `answering` names another incarnation that may go on answering for up to `lease_s` after the claim; None if none may.
+    The shard holds the portfolios that `modulus` maps to it. Its own rows follow `branch`, a row of the shard that it came
+    of when the shards were doubled; one that was there from the beginning has rows from the first.
     """
 
     epoch: int
     head: Head
     checkpoint_seq: int
     announced_seq: int
+    modulus: int
+    branch: Head = NO_ROWS
     answering: str | None = None
     lease_s: float = 0.0
 
@@ -109,6 +116,16 @@ class Journal(Protocol):
     async def renew(self) -> None:
         """Prove to own the shard. Raises Deposed if another incarnation has taken it, ShardUnavailable if nobody can say."""
 
+    async def split(self, moving: Sequence[PortfolioId], actor: str) -> None:
+        """Double the modulus, and let a new shard, meant for `actor`, branch off here with the portfolios that go with it.
+
+        The checkpoint must have reached the head. When it returns it is durable; a lost connection is settled inside.
+        Raises Deposed or ShardUnavailable, after which nothing has changed.
+        """
+
+    async def moduli(self) -> Mapping[ShardId, int]:
+        """The modulus of every shard."""
+
     async def release(self, successor: str | None) -> None:
         """Let go of the shard, to the actor of that name if one is given. Raises Deposed or ShardUnavailable."""
 
@@ -135,7 +152,7 @@ class Journal(Protocol):
         """Those ids that callers gave to transactions already booked."""
 
     async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
-        """Portfolios with rows after `after_seq`."""
+        """Portfolios with rows after `after_seq`, those among them that were written before this shard branched off."""
 
 
 class CheckpointStore(Protocol):

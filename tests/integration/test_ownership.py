@@ -9,7 +9,7 @@ import pytest
 
 from actors.writer import Outcome
 from persistence.checkpoint import PostgresCheckpointStore
-from portfolio.errors import Corrupt, Deposed, OutcomeUnknown, ShardUnavailable
+from portfolio.errors import Corrupt, Deposed, OutcomeUnknown, ShardUnavailable, WrongShard
 from portfolio.ids import PortfolioId
 from tests.integration.conftest import Inspector
 from tests.oracles.builders import buy
@@ -130,7 +130,7 @@ async def test_a_portfolio_of_another_shard_is_refused_and_hurts_nobody(database
     ):
         mine = PortfolioId("PORTFOLIO-1")
         await zero.book(replace(opened(1), portfolio_id=mine))
-        with pytest.raises(ShardUnavailable):
+        with pytest.raises(WrongShard):
             one.shard.submit(replace(opened(1), portfolio_id=mine))
         assert not one.life.done()
 

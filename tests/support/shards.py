@@ -109,7 +109,6 @@ async def postgres_shard(
         journal = PostgresJournal(journal_dsn or dsn, ShardId(shard_id), owner, pool)
         shard = Shard(
             shard_id=ShardId(shard_id),
-            shard_count=shard_count,
             journal=journal,
             epoch=lambda: journal.epoch,
             checkpoints=PostgresCheckpointStore(ShardId(shard_id), pool),
@@ -136,10 +135,10 @@ async def memory_shard(
     is_gone: Callable[[str], bool] = lambda owner: True,
 ) -> AsyncIterator[RunningShard]:
     """A shard of a database in memory, serving; killed at the end of the block unless it has ended before."""
+    database.shard_count = shard_count
     journal = MemoryJournal(database, ShardId(shard_id), f"test/{next(_incarnations)}")
     shard = Shard(
         shard_id=ShardId(shard_id),
-        shard_count=shard_count,
         journal=journal,
         epoch=lambda: journal.epoch,
         checkpoints=MemoryCheckpointStore(database, ShardId(shard_id)),

@@ -143,6 +143,5 @@ async def test_nobody_waits_for_an_owner_that_let_go() -> None:
     async with memory_shard(database) as first:
         await first.book(opened(1))
         await first.stop()
-        await first.journal.release(None)
     async with asyncio.timeout(1), memory_shard(database, is_gone=alive) as second:
         assert second.shard.books.get(portfolio(1)).version == 1
