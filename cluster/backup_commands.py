@@ -62,5 +62,5 @@ def _described(manifest: Manifest) -> str:
     contents = manifest.contents
     return (
         f"taken at {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC, "
-        f"{contents.rows['journal']:,} journal rows in {contents.shard_count} shards"
+        f"{contents.rows['journal']:,} journal rows in {len(contents.shards)} shards"
     )

@@ -6,18 +6,20 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import psycopg
 
 from persistence.backup import tools
 from persistence.backup.archive import Archive, open_archive
-from persistence.backup.errors import BackupDamaged, BackupError, BackupRefused
+from persistence.backup.errors import BackupDamaged, BackupRefused
 from persistence.backup.manifest import Contents, read_contents, require_known_schema
 from persistence.backup.session import unhurried
-from persistence.migrate import migrate
+from persistence.migrate import apply_missing
 from persistence.statements import SQL
-from portfolio.errors import ShardUnavailable
+
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 _NAMED_MAX: Final = 3
 
@@ -36,19 +38,22 @@ def restore_backup(archive: Archive, dsn: str) -> None:
     Whoever is killed meanwhile leaves it empty, or with all of the backup; then it is not empty, and refused next time.
     Raises a kind of BackupError, or ShardUnavailable if Postgres cannot be reached.
     """
-    with _reserved(dsn):
+    with _reserved(dsn) as connection:
         tools.restore(dsn, archive.dump())
-    try:
-        migrate(dsn)
-        _finish(dsn, archive.manifest.contents)
-    except BaseException:
-        _undo(dsn)
-        raise
+        try:
+            _finish(connection, archive.manifest.contents)
+        except BaseException:
+            # On the connection that keeps services away: had it gone, one might have begun to write here.
+            with contextlib.suppress(psycopg.Error):
+                connection.execute(SQL["drop_relations"])
+            raise
+        # A new database has no statistics, and the planner would scan the journal for each question.
+        connection.execute(SQL["analyze"])
 
 
 @contextmanager
-def _reserved(dsn: str) -> Iterator[None]:
-    """An empty database that no service or other restore sets up in the meantime."""
+def _reserved(dsn: str) -> Iterator[Connection]:
+    """A connection to an empty database, which keeps services and other restores from setting it up."""
     with unhurried(dsn, "restoring a backup") as connection:
         row = connection.execute(SQL["try_to_lock_migrations"]).fetchone()
         if row is None or not row[0]:
@@ -60,26 +65,19 @@ def _reserved(dsn: str) -> Iterator[None]:
                 f"the database is not empty, it has {', '.join(found[:_NAMED_MAX])}{more}: a backup is restored into an "
                 "empty one only. Name an empty database or data directory"
             )
-        yield
+        yield connection
 
 
-def _finish(dsn: str, expected: Contents) -> None:
-    with unhurried(dsn, "checking what was restored") as connection:
+def _finish(connection: Connection, expected: Contents) -> None:
+    with connection.transaction():
+        apply_missing(connection)
         found = read_contents(connection)
         if _restored(found, expected) != expected:
             raise BackupDamaged(f"restored is {found}, but the backup is of {expected}")
         connection.execute(SQL["free_shards"])
-        # A new database has no statistics, and the planner would scan the journal for each question.
-        connection.execute(SQL["analyze"])
 
 
 def _restored(found: Contents, expected: Contents) -> Contents:
     """What is found, without what migrations since the backup have added to it."""
     rows = {table: count for table, count in found.rows.items() if table in expected.rows}
     return msgspec.structs.replace(found, migrations=expected.migrations, rows=rows)
-
-
-def _undo(dsn: str) -> None:
-    # Should this fail too, what was restored stays, and the next restore says that the database is not empty.
-    with contextlib.suppress(BackupError, ShardUnavailable), unhurried(dsn, "undoing a restore") as connection:
-        connection.execute(SQL["drop_relations"])

@@ -198,6 +198,22 @@ def test_a_restored_shard_is_nobodys_and_its_epoch_is_beyond_any_of_the_old_clus
     assert new_epoch == old_epoch + 1_000_000
 
 
+def test_a_doubling_under_way_is_backed_up_as_far_as_it_came(
+    filled: str, inspector: Inspector, empty_database: str, tmp_path: Path
+) -> None:
+    inspector.do("update cluster set doubling_to = 2")
+    # A shard that has branched off and has no row of its own yet ends where its parent was split.
+    inspector.do(
+        "insert into shards (shard_id, modulus, parent_shard, branch_seq, branch_hash, head_seq, head_hash)"
+        " select 1, 2, shard_id, head_seq, head_hash, head_seq, head_hash from shards"
+    )
+    take_backup(filled, tmp_path / "backup")
+    _restore(tmp_path / "backup", empty_database)
+    assert _heads(empty_database) == _heads(filled)
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("select shard_count, doubling_to from cluster").fetchall() == [(1, 2)]
+
+
 def test_an_existing_file_is_overwritten_by_force_alone(filled: str, tmp_path: Path) -> None:
     path = tmp_path / "backup"
     path.write_text("precious")
