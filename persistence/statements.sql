@@ -36,6 +36,87 @@ select shard_count, link_secret, doubling_to from cluster;
 -- Every shard, with what changes while its owner lives.
 select shard_id, actor, epoch, head_seq, renewed_at from shards;
 
+-- name: select_migration_names
+-- A backup names its schema, so that an older version refuses to restore it.
+select name from schema_migrations order by number;
+
+-- name: lift_time_limits
+-- A backup counts and copies everything, which no limit for serving fits.
+select set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '0', false);
+
+-- name: export_snapshot
+-- One moment for the manifest and for pg_dump, however much is committed in between.
+select pg_export_snapshot(), now(), current_setting('server_version');
+
+-- name: select_heads
+-- Where each shard says its journal ends, and where it does.
+select
+    shards.shard_id,
+    shards.head_seq,
+    encode(shards.head_hash, 'hex'),
+    coalesce(last.seq, shards.branch_seq),
+    encode(coalesce(last.row_hash, shards.branch_hash), 'hex')
+from shards
+left join lateral (
+    select seq, row_hash from journal where journal.shard_id = shards.shard_id order by seq desc limit 1
+) as last on true
+order by shards.shard_id;
+
+-- name: count_rows
+-- What a restore must bring back, counted by table.
+select 'journal', count(*) from journal
+union all select 'portfolios', count(*) from portfolios
+union all select 'positions', count(*) from positions
+union all select 'marks', count(*) from marks
+union all select 'quarantine', count(*) from quarantine;
+
+-- name: try_to_lock_migrations
+-- A restore keeps a service that starts meanwhile from making tables under it, and another restore away.
+select pg_try_advisory_lock(7315209648);
+
+-- name: select_relations
+-- What a database holds besides what Postgres and its extensions put there.
+select format('%I.%I', pg_namespace.nspname, pg_class.relname)
+from pg_class
+join pg_namespace on pg_namespace.oid = pg_class.relnamespace
+where pg_class.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+  and pg_namespace.nspname !~ '^pg_' and pg_namespace.nspname <> 'information_schema'
+  and not exists (
+      select from pg_depend
+      where classid = 'pg_class'::regclass and objid = pg_class.oid and deptype = 'e'
+  )
+order by 1;
+
+-- name: drop_relations
+-- Takes back a restore that turned out wrong; the database was empty before it.
+do $$
+declare
+    found regclass;
+begin
+    for found in
+        select pg_class.oid
+        from pg_class
+        join pg_namespace on pg_namespace.oid = pg_class.relnamespace
+        where pg_class.relkind in ('r', 'p')
+          and pg_namespace.nspname !~ '^pg_' and pg_namespace.nspname <> 'information_schema'
+          and not exists (
+              select from pg_depend
+              where classid = 'pg_class'::regclass and objid = pg_class.oid and deptype = 'e'
+          )
+    loop
+        execute format('drop table if exists %s cascade', found);
+    end loop;
+end $$;
+
+-- name: free_shards
+-- Nobody owns a restored shard, so its first owner waits for no lease and any actor may be the one. The leap in epochs
+-- keeps out whoever of the former cluster has claimed the shard since the backup and still writes to this address.
+update shards set owner = null, answering = null, actor = null, renewed_at = null, epoch = epoch + 1000000;
+
+-- name: analyze
+-- Gives the planner its statistics at once rather than some time later.
+analyze;
+
 -- name: claim_shard
 -- A new incarnation takes the shard: whoever had the old epoch can append no more. An actor that is not the one meant to
 -- own the shard gets nothing; the first of all becomes that one.
