@@ -1,4 +1,4 @@
-"""The command line: `portfolio-state up | load | status`."""
+"""The command line: `portfolio-state up | load | status | verify`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from cluster import client
 from cluster.loading import LoadReport, load_file, load_sample, show_report
 from cluster.service import Service, interrupt_on_term
 from cluster.settings import Settings
+from cluster.verifying import command as verifying
 from persistence.embedded.errors import EmbeddedServerError
 from portfolio.errors import PortfolioError
 
@@ -130,6 +131,19 @@ def status() -> None:
     Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found))
     serving = [one for one in found if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
     sys.exit(0 if len(serving) == len(found) else 1)
+
+
+@main.command()
+@click.option(
+    "--deep", is_flag=True, help="Compare every document to the last byte, keys, computed columns and indexes too."
+)
+@click.option("--json", "is_json", is_flag=True, help="Print one line of JSON.")
+def verify(deep: bool, is_json: bool) -> None:
+    """Recompute everything from the journal and compare it with checkpoint, memory and mirror.
+
+    Exit status 0: nothing differs; 1: something does; 2: it could not be found out.
+    """
+    sys.exit(verifying.run(Settings(), deep=deep, is_json=is_json, console=console))
 
 
 async def _or_exit(call: Awaitable[Result]) -> Result:

@@ -36,9 +36,9 @@ class PostgresCheckpointStore:
                 positions = await self._rows(connection, "select_position_checkpoints")
         held: dict[str, dict[InstrumentId, Position]] = defaultdict(dict)
         for portfolio_id, *columns in positions:
-            position = _position(columns)
+            position = decode_position(columns)
             held[portfolio_id][position.instrument_id] = position
-        return {PortfolioId(row[0]): _book(row, held.get(row[0], {})) for row in portfolios}
+        return {PortfolioId(row[0]): decode_book(row, held.get(row[0], {})) for row in portfolios}
 
     async def _rows(self, connection: Connection, statement: str) -> list[tuple[Any, ...]]:
         cursor = await connection.execute(SQL[statement], {"shard_id": self._shard_id})
@@ -136,7 +136,8 @@ def _position_columns(books: Sequence[ValuedBook]) -> dict[str, str]:
     }
 
 
-def _position(columns: Sequence[Any]) -> Position:
+def decode_position(columns: Sequence[Any]) -> Position:
+    """A position of select_position_checkpoints, without the portfolio that it is of."""
     instrument_id, quantity, cost_basis, realized_pnl, mark_price, mark_time, last_updated = columns
     return Position(
         instrument_id=InstrumentId(instrument_id),
@@ -148,7 +149,8 @@ def _position(columns: Sequence[Any]) -> Position:
     )
 
 
-def _book(row: Sequence[Any], positions: Mapping[InstrumentId, Position]) -> Book:
+def decode_book(row: Sequence[Any], positions: Mapping[InstrumentId, Position]) -> Book:
+    """A book of select_portfolio_checkpoints. Raises ValueError for a status that there is not."""
     portfolio_id, name, base_currency, allow_short, min_cash, status, version, cash, *totals = row
     realized_pnl, income, fees, taxes, net_deposits, transfers_at_cost, created_at, last_updated = totals
     return Book(
