@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cluster.verifying.command_order import CommandOrder
 from cluster.verifying.findings import Findings, Kind, Values, difference
@@ -13,9 +13,15 @@ from cluster.verifying.lineage import Lineage
 from persistence.audit_values import DamagedRow, ShardRecord
 from persistence.row_codec import decode, rehashed
 from portfolio.book import Book
+from portfolio.entries import Booked, Entry
 from portfolio.errors import Corrupt
 from portfolio.ids import PortfolioId
 from portfolio.ports import StoredRow
+
+_TRANSACTION: Final = slice(6, 14)
+_NO_TRANSACTION: Final = (None, False, None, None, None, None, None, None)
+_DETAIL: Final = 14
+"""Places of columns in select_journal_tail."""
 
 
 @dataclass(slots=True)
@@ -56,6 +62,9 @@ class ShardWalk:
             except (Corrupt, AttributeError) as error:
                 self._take_damaged(columns, str(error))
             else:
+                if _holds_more(columns, row.entry):
+                    surplus = "holds values that a row of its kind does not have"
+                    self._find(Kind.JOURNAL_HASH, surplus, seq=row.seq, portfolio_id=row.entry.portfolio_id)
                 self._take(row)
 
     def _take(self, row: StoredRow) -> None:
@@ -190,6 +199,15 @@ class ShardWalk:
     ) -> None:
         shard_id = self._record.shard_id
         self._findings.add(difference(kind, field, values, shard_id=shard_id, seq=seq, portfolio_id=portfolio_id))
+
+
+def _holds_more(columns: tuple[Any, ...] | DamagedRow, entry: Entry) -> bool:
+    """Whether a row has values that mean nothing in it, and so are not in its hash."""
+    if isinstance(columns, DamagedRow):
+        return False
+    if isinstance(entry, Booked):
+        return entry.ratio is None and entry.mark is None and columns[_DETAIL] is not None
+    return columns[_TRANSACTION] != _NO_TRANSACTION
 
 
 def _readable(columns: tuple[Any, ...] | DamagedRow) -> tuple[Any, ...]:
