@@ -1,6 +1,6 @@
 """A million journal rows: how long `verify` takes, and how long a shard takes to recover from them.
 
-    python -m benchmarks.verify_million [--rows 1000000] [--portfolios 10000] [--shards 2] [--profile-wait 0]
+    python -m benchmarks.verify_million [--rows 1000000] [--portfolios 10000] [--shards 1]
 
 The rows go through the journal's own append into a scratch Postgres. Nothing else should run on the machine; the share of
 CPU time that others stole is printed beside each figure.
@@ -14,18 +14,25 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from actors.settings import Limits
+from actors.shard import Shard
 from benchmarks.cpu_steal import CpuSteal
+from cluster.verifying.sources import Sources
+from cluster.verifying.verification import verify
 from persistence import postgres
+from persistence.checkpoint import PostgresCheckpointStore
 from persistence.embedded.postgres import EmbeddedPostgres
 from persistence.journal import PostgresJournal
+from persistence.mark_store import PostgresMarkStore
 from persistence.migrate import migrate, set_up_cluster
+from persistence.redis_mirror import RedisMirror
 from portfolio.book import Book
 from portfolio.commands import Command, OpenPortfolio, UpdatePortfolio, request_hash
 from portfolio.decide import decide
@@ -137,13 +144,71 @@ def scratch_postgres() -> Iterator[str]:
         shutil.rmtree(data_dir, ignore_errors=True)
 
 
+async def recovered(dsn: str, shard_id: ShardId, shards: int) -> tuple[float, int]:
+    """Seconds that a shard takes to start, and the rows that it replays; it leaves a checkpoint behind."""
+    async with postgres.pool(dsn, size_max=3) as pool, journal_of(dsn, shard_id) as journal:
+        shard = Shard(
+            shard_id=shard_id,
+            shard_count=shards,
+            journal=journal,
+            epoch=lambda: journal.epoch,
+            checkpoints=PostgresCheckpointStore(shard_id, pool),
+            marks=PostgresMarkStore(pool),
+            mirror=RedisMirror("redis://127.0.0.1:1/0"),  # Nothing is shown before a shard runs.
+            limits=Limits(),
+        )
+        began = time.perf_counter()
+        await shard.start()
+        took_s = time.perf_counter() - began
+        rows = shard.status().tail_rows_recovered
+        await shard.stop()
+    return took_s, rows
+
+
+async def measure(dsn: str, rows: int, portfolios: int, shards: int) -> None:
+    """Load, recover, verify; a line for each."""
+    with figure("load") as tell:
+        await load(dsn, rows, portfolios, shards)
+        tell(rows)
+    for source in ("bare journal", "checkpoint"):
+        with figure(f"recovery of shard 0 from the {source}") as tell:
+            took_s, replayed = await recovered(dsn, ShardId(0), shards)
+            tell(replayed, took_s)
+    for deep in (False, True):
+        with figure("verify --deep" if deep else "verify") as tell:
+            report = await verify(Sources(postgres_dsn=dsn), deep=deep)
+            if report.exit_status:
+                raise RuntimeError(f"differences: {report.findings.kept[:3]}")
+            tell(report.counts.rows)
+
+
+@contextmanager
+def figure(name: str) -> Iterator[Callable[..., None]]:
+    """Print how long the block took: seconds, this process's CPU time, rows a second, and what others stole."""
+    steal, began, cpu_s = CpuSteal(), time.perf_counter(), time.process_time()
+
+    def tell(rows: int, took_s: float | None = None) -> None:
+        seconds = time.perf_counter() - began if took_s is None else took_s
+        own_s = time.process_time() - cpu_s
+        print(
+            f"{name}: {rows:,} rows in {seconds:.1f} s, {rows / seconds:,.0f} rows/s"
+            f" (CPU of this process {own_s:.1f} s, steal {steal.share():.0%})",
+            flush=True,
+        )
+
+    yield tell
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=1_000_000)
+    options.add_argument("--portfolios", type=int, default=10_000)
+    options.add_argument("--shards", type=int, default=1)
+    chosen = options.parse_args()
+    with scratch_postgres() as dsn:
+        set_up_cluster(dsn, chosen.shards)
+        asyncio.run(measure(dsn, chosen.rows, chosen.portfolios, chosen.shards))
+
+
 if __name__ == "__main__":
-    import sys
-    data_dir = Path("/tmp/lab/verify-bench"); data_dir.mkdir(mode=0o711, exist_ok=True)
-    with EmbeddedPostgres(data_dir) as server:
-        migrate(server.dsn)
-        set_up_cluster(server.dsn, 2)
-        t=time.perf_counter()
-        asyncio.run(load(server.dsn, int(sys.argv[1]), 10_000, 2))
-        print(time.perf_counter()-t, server.dsn, flush=True)
-        time.sleep(3600*3)
+    main()
