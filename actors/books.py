@@ -144,6 +144,11 @@ class Books:
                 await pacer.rest()
         return found
 
+    def following(self, after: str, limit: int) -> list[Book]:
+        """At most `limit` books whose ids follow `after`, ordered by id, all of this moment."""
+        start = bisect_right(self._ids, after)
+        return [self._books[portfolio_id] for portfolio_id in self._ids[start : start + max(0, limit)]]
+
     def mark(self, marks: Mapping[InstrumentId, Mark]) -> None:
         """Take market marks; the newer one of an instrument stays. They show in documents after `revalue`."""
         for instrument_id, mark in marks.items():

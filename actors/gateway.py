@@ -16,6 +16,7 @@ import msgspec
 from actors.documents import SummaryDocument
 from actors.protocol import (
     Answer,
+    BooksQuestion,
     Fault,
     KeysQuestion,
     Method,
@@ -46,6 +47,7 @@ _OUTCOMES: Final = msgspec.msgpack.Decoder(list[UpdateOutcome])
 _SUMMARIES: Final = msgspec.json.Decoder(list[SummaryDocument])
 _STATUSES: Final = msgspec.msgpack.Decoder(ShardStatus)
 _BOOKS: Final = msgspec.msgpack.Decoder(Book)
+_BOOK_LISTS: Final = msgspec.msgpack.Decoder(list[Book])
 _TEXTS: Final = msgspec.msgpack.Decoder(list[str])
 
 
@@ -90,6 +92,11 @@ class Gateway:
         except PortfolioNotFound:
             return None
         return _BOOKS.decode(answer.body or b"")
+
+    async def books(self, shard_id: ShardId, after: str, limit: int) -> list[Book]:
+        """Some committed books of one shard whose ids follow `after`, ordered by id; none only at the end."""
+        answer = await self._caller.call(shard_id, Method.BOOKS, pack(BooksQuestion(after, limit)))
+        return _BOOK_LISTS.decode(answer.body or b"\x90")
 
     async def known_keys(self, portfolio_id: PortfolioId, keys: Sequence[str]) -> frozenset[str]:
         """Which of these idempotency keys the portfolio has seen."""

@@ -26,6 +26,7 @@ class Method(StrEnum):
     POSITIONS = "positions"
     PAGE = "page"
     BOOK = "book"
+    BOOKS = "books"
     KNOWN_KEYS = "known_keys"
     REBUILD = "rebuild"
     RECORD_MARKS = "record_marks"
@@ -98,6 +99,13 @@ class PageQuestion(msgspec.Struct, array_like=True, frozen=True):
     status: Status | None = None
 
 
+class BooksQuestion(msgspec.Struct, array_like=True, frozen=True):
+    """Ask for at most `limit` books whose ids follow `after`; fewer come if they are large, none only at the end."""
+
+    after: str
+    limit: int
+
+
 class KeysQuestion(msgspec.Struct, array_like=True, frozen=True):
     """Ask which of these idempotency keys a portfolio has seen."""
 
@@ -148,6 +156,7 @@ PAYLOADS: Final[Mapping[Method, msgspec.msgpack.Decoder[Any]]] = {
     Method.POSITIONS: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.PAGE: msgspec.msgpack.Decoder(PageQuestion),
     Method.BOOK: msgspec.msgpack.Decoder(PortfolioQuestion),
+    Method.BOOKS: msgspec.msgpack.Decoder(BooksQuestion),
     Method.KNOWN_KEYS: msgspec.msgpack.Decoder(KeysQuestion),
     Method.REBUILD: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.RECORD_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),

@@ -78,7 +78,10 @@ class Recovery:
 
         Raises Corrupt, Deposed or ShardUnavailable.
         """
-        begun = self._begun or await self._begin(claim)
+        begun = self._begun
+        # What was read ahead knows nothing of books that were set apart, or put back, since.
+        if begun is None or await self._checkpoints.quarantined() != begun.quarantined:
+            begun = await self._begin(claim)
         await self._advance(claim)
         replay = begun.replay
         books = replay.books()
@@ -112,9 +115,11 @@ class Recovery:
         self._keys.is_complete = self._keys.is_complete and not after_seq and not claim.branch.seq
         recorded = await self._marks.since(_EVER)
         self._seq = saved.seq
+        quarantined = await self._checkpoints.quarantined()
         self._begun = _Begun(
             saved=saved,
-            replay=Replay(saved, await self._checkpoints.quarantined()),
+            quarantined=quarantined,
+            replay=Replay(saved, quarantined),
             marks={found.instrument_id: found.mark for found in recorded},
             marks_seen=earlier(recorded[-1].recorded_at, SLOW_COMMIT) if recorded else _EVER,
         )
@@ -137,6 +142,7 @@ class _Begun:
     """What was loaded first, and what is replayed on top of it."""
 
     saved: SavedBooks
+    quarantined: Mapping[PortfolioId, str]
     replay: Replay
     marks: Mapping[InstrumentId, Mark]
     marks_seen: datetime

@@ -14,6 +14,7 @@ from actors.documents import Encoded, to_json
 from actors.protocol import (
     PAYLOADS,
     Answer,
+    BooksQuestion,
     Fault,
     KeysQuestion,
     Method,
@@ -34,6 +35,9 @@ from portfolio.ids import InstrumentId, PortfolioId
 _log = logging.getLogger(__name__)
 UPDATES_MAX: Final = 1_000
 """Updates in one update_many."""
+BOOKS_MAX: Final = 1_000
+BOOKS_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Books in one answer: as many, and no more once they have come to as many bytes."""
 
 
 class Service:
@@ -55,6 +59,7 @@ class Service:
             Method.STATUS: self._write,
             Method.UPDATE_MANY: self._update_many,
             Method.PAGE: self._page,
+            Method.BOOKS: self._books,
             Method.RECORD_MARKS: self._record_marks,
             Method.KNOWN_KEYS: self._known_keys,
             Method.SHARD_MAP: self._shard_map,
@@ -142,6 +147,21 @@ class Service:
         self._shard.check_modulus(question.modulus)
         page = self._shard.books.page(question.after, question.limit, question.status, self._shard.pacer())
         return Answer(to_json(await page))
+
+    async def _books(self, question: BooksQuestion) -> Answer:
+        pacer = self._shard.pacer()
+        packed: list[msgspec.Raw] = []
+        size = 0
+        # Books are immutable: those found now can be packed one by one while newer ones are committed.
+        for book in self._shard.books.following(question.after, min(question.limit, BOOKS_MAX)):
+            content = pack(book)
+            packed.append(msgspec.Raw(content))
+            size += len(content)
+            if size >= BOOKS_BYTES_MAX:
+                break
+            if pacer.is_due():
+                await pacer.rest()
+        return Answer(pack(packed))
 
     async def _record_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
         return Answer(pack(sorted(await self._shard.record_marks(marks))))

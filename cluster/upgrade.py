@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from cluster import client, front
 from cluster.console import Report
+from cluster.moving import move
 from cluster.settings import Settings
 from persistence.embedded.postgres import running_address
+from persistence.migrate import read_cluster
 
 
 def upgrade(settings: Settings, report: Report) -> None:
@@ -18,6 +21,15 @@ def upgrade(settings: Settings, report: Report) -> None:
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     client.attach(settings)
+    dsn = settings.postgres_dsn or running_address(settings.data_dir)
+    asyncio.run(_replace_shards(dsn, report))
     report("replacing the REST front")
-    front.deploy(settings, settings.postgres_dsn or running_address(settings.data_dir))
+    front.deploy(settings, dsn)
     report("upgraded")
+
+
+async def _replace_shards(dsn: str, report: Report) -> None:
+    # One after another, so that never more than one pauses.
+    for shard in read_cluster(dsn).shards:
+        moved = await move(shard.shard_id)
+        report(f"shard {shard.shard_id} is in a new process; it paused for {moved.paused_s * 1_000:,.0f} ms")

@@ -39,7 +39,7 @@ class PostgresCheckpointStore:
                 positions = await self._rows(connection, "select_position_checkpoints")
         held: dict[str, dict[InstrumentId, Position]] = defaultdict(dict)
         for portfolio_id, *columns in positions:
-            position = _position(columns)
+            position = decode_position(columns)
             held[portfolio_id][position.instrument_id] = position
         return _saved(seq, portfolios, held)
 
@@ -107,7 +107,7 @@ def _saved(
         portfolio_id = PortfolioId(row[0])
         positions[portfolio_id] = frozenset(held.get(portfolio_id, ()))
         try:
-            books[portfolio_id] = _book(row, held.get(portfolio_id, {}))
+            books[portfolio_id] = decode_book(row, held.get(portfolio_id, {}))
         except ValueError as error:
             unreadable[portfolio_id] = f"the checkpoint of {portfolio_id} cannot be read: {error}"
     return SavedBooks(seq, books, unreadable, positions)
@@ -174,7 +174,8 @@ def _position_columns(books: Sequence[ValuedBook]) -> dict[str, str]:
     }
 
 
-def _position(columns: Sequence[Any]) -> Position:
+def decode_position(columns: Sequence[Any]) -> Position:
+    """A position of select_position_checkpoints, without the portfolio that it is of."""
     instrument_id, quantity, cost_basis, realized_pnl, mark_price, mark_time, last_updated = columns
     return Position(
         instrument_id=InstrumentId(instrument_id),
@@ -186,7 +187,8 @@ def _position(columns: Sequence[Any]) -> Position:
     )
 
 
-def _book(row: Sequence[Any], positions: Mapping[InstrumentId, Position]) -> Book:
+def decode_book(row: Sequence[Any], positions: Mapping[InstrumentId, Position]) -> Book:
+    """A book of select_portfolio_checkpoints. Raises ValueError for a status that there is not."""
     portfolio_id, name, base_currency, allow_short, min_cash, status, version, cash, *totals = row
     realized_pnl, income, fees, taxes, net_deposits, transfers_at_cost, created_at, last_updated = totals
     return Book(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -65,6 +65,24 @@ class PostgresHistory:
                 rows = await cursor.fetchall()
         # A long life takes a while to read; other requests of this process go on meanwhile.
         return await asyncio.to_thread(lambda: [row_codec.decode(columns).entry for columns in rows])
+
+    async def later_entries(
+        self, spans: Mapping[PortfolioId, tuple[int, int]]
+    ) -> Mapping[PortfolioId, Sequence[Entry]]:
+        """What was booked in each portfolio after one version and up to another. Raises Corrupt or ShardUnavailable."""
+        parameters = {
+            "portfolio_ids": list(spans),
+            "after": [after for after, _ in spans.values()],
+            "through": [through for _, through in spans.values()],
+        }
+        with unavailable_on_error("reading the journal"):
+            async with self._connections.connection() as connection:
+                cursor = await connection.execute(SQL["select_later_rows"], parameters)
+                rows = await cursor.fetchall()
+        found: dict[PortfolioId, list[Entry]] = {portfolio_id: [] for portfolio_id in spans}
+        for row in map(row_codec.decode, rows):
+            found[row.entry.portfolio_id].append(row.entry)
+        return found
 
     async def transactions(
         self, portfolio_id: PortfolioId, *, before_version: int, limit: int

@@ -171,7 +171,17 @@ class PostgresJournal:
             self._lease_connection = None
             raise
         if cursor.rowcount != 1:
-            raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it from {self._owner}")
+            raise await self._not_owner()
+
+    async def _not_owner(self) -> Deposed | Corrupt:
+        """Why the shard is not this owner's any more: the epoch only ever grows, unless the database itself goes back."""
+        claim = await self.look()
+        if claim.epoch < self.epoch:
+            return Corrupt(
+                f"shard {self._shard_id}: the database is at epoch {claim.epoch}, this owner at {self.epoch}: "
+                "a replica that was behind, or an older copy, has taken its place"
+            )
+        return Deposed(f"shard {self._shard_id}: epoch {claim.epoch} has claimed it from {self._owner}")
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -214,7 +224,7 @@ class PostgresJournal:
                 raise _ConnectionLostError(first_line(error)) from error
             raise ShardUnavailable(f"Postgres refused an append: {first_line(error)}") from error
         if cursor.rowcount != batch.count:
-            raise Deposed(f"shard {self._shard_id}: epoch {self.epoch} no longer owns it")
+            raise await self._not_owner()
 
     def _parameters(self, batch: Batch) -> dict[str, object]:
         return {
@@ -276,7 +286,7 @@ class PostgresJournal:
         # Whoever took the shard did so before the lost append, which failed then, or after it, and its rows are there.
         row = await (await connection.execute(SQL["select_row_hash"], {**shard, "seq": batch.head.seq})).fetchone()
         if row is None or row[0] != batch.head.row_hash:
-            raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it")
+            raise await self._not_owner()
         return batch.head
 
     async def _connected(self) -> Connection:

@@ -439,3 +439,97 @@ select instrument_id, price, as_of, recorded_at from marks where recorded_at >= 
 -- name: ping
 -- Whether Postgres answers.
 select 1;
+
+-- name: hold_snapshot
+-- An audit reads for minutes and thinks in between: neither cuts its transaction short. It reads to the end, so plans
+-- that give the first rows soon are of no use to it.
+select
+    set_config('statement_timeout', '0', true),
+    set_config('idle_in_transaction_session_timeout', '10min', true),
+    set_config('cursor_tuple_fraction', '1.0', true);
+
+-- name: choose_scans
+-- An audit reads the table once and its indexes once, whatever the planner thinks of that.
+select
+    set_config('enable_seqscan', %(heap)s, true),
+    set_config('enable_indexscan', %(index)s, true),
+    set_config('enable_indexonlyscan', %(index)s, true),
+    set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_sort', %(heap)s, true);
+
+-- name: select_shards
+-- What each shard's rows and checkpoint are measured against.
+select shard_id, modulus, epoch, head_seq, head_hash, checkpoint_seq, parent_shard, branch_seq, branch_hash
+from shards
+order by shard_id;
+
+-- name: select_quarantined
+-- Portfolios that are known to be broken already.
+select portfolio_id, shard_id, reason from quarantine order by portfolio_id;
+
+-- name: select_strays
+-- Rows of the journal and books of the checkpoint that no shard would ever read.
+select 'journal', shard_id, min(portfolio_id), count(*)
+from journal
+where shard_id < 0 or shard_id > (select max(shard_id) from shards)
+group by shard_id
+union all
+select 'checkpoint', shard_id, min(portfolio_id), count(*)
+from portfolios
+where shard_id not in (select shard_id from shards)
+group by shard_id;
+
+-- name: select_row_without_content
+-- A row whose content the driver cannot read, or the next one after a place in a journal.
+select seq, epoch, portfolio_id, row_hash
+from journal
+where shard_id = %(shard_id)s and seq > %(after_seq)s
+order by seq
+limit 1;
+
+-- name: audit_portfolios
+-- The books of a shard's checkpoint, without positions, in an order in which positions can be merged.
+select
+    portfolio_id, name, base_currency, allow_short, min_cash, status, version, cash, realized_pnl, income, fees, taxes,
+    net_deposits, transfers_at_cost, created_at, updated_at, total_value
+from portfolios
+where shard_id = %(shard_id)s
+order by portfolio_id;
+
+-- name: audit_positions
+-- The positions of those books, in the same order, with what was computed from them.
+select
+    positions.portfolio_id, instrument_id, quantity, cost_basis, positions.realized_pnl, trade_mark_price,
+    trade_mark_time, last_updated, position_type, mark_price, market_value, weight, unrealized_pnl
+from positions
+join portfolios on portfolios.portfolio_id = positions.portfolio_id
+where portfolios.shard_id = %(shard_id)s
+order by positions.portfolio_id, instrument_id;
+
+-- name: count_rows
+-- How many rows a scan finds, of the table or of an index.
+select shard_id, count(*) from journal group by shard_id order by shard_id;
+
+-- name: select_repeated_keys
+-- Idempotency keys that were accepted twice: the unique index should know, so the table is asked.
+select portfolio_id, idempotency_key, min(seq), count(*)
+from journal
+where request_hash is not null
+group by portfolio_id, idempotency_key
+having count(*) > 1;
+
+-- name: select_histories
+-- Every portfolio's life as the index of versions has it.
+select portfolio_id, seq, row_hash from journal order by portfolio_id, version;
+
+-- name: select_later_rows
+-- What was booked in these portfolios after one version and up to another.
+select
+    seq, epoch, format, journal.portfolio_id, version, kind, transaction_id, transaction_id_given, transaction_type,
+    instrument_id, quantity, price, value, fee, detail, idempotency_key, request_hash, effective_at, recorded_at,
+    row_hash
+from unnest(%(portfolio_ids)s::text[], %(after)s::bigint[], %(through)s::bigint[])
+    as asked (portfolio_id, after_version, through_version)
+join journal on journal.portfolio_id = asked.portfolio_id
+    and journal.version > asked.after_version and journal.version <= asked.through_version
+order by journal.portfolio_id, version;

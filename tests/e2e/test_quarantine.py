@@ -14,8 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from cluster.database import postgres_dsn
-from cluster.settings import Settings
+from persistence.embedded.postgres import running_address
 from portfolio.ids import PortfolioId
 from portfolio.sharding import shard_of
 from tests.e2e.rest import Rest, assert_problem, exact, new_id, trade
@@ -28,7 +27,7 @@ DEPOSIT = trade("DEPOSIT", "USD", 1, 1)
 
 @pytest.fixture
 def dsn(service: RunningService) -> str:
-    return postgres_dsn(Settings(data_dir=service.data_dir))
+    return running_address(service.data_dir)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def _as_stored(price: Decimal) -> Decimal:
     return price.quantize(Decimal("1e-8"))
 
 
-async def _live(running: RunningShard, events: Sequence[Event]) -> None:
+async def live(running: RunningShard, events: Sequence[Event]) -> None:
     for event in events:
         if isinstance(event, Marked):
             moment = datetime.now(UTC) + timedelta(seconds=event.seconds)
@@ -115,7 +115,7 @@ async def test_recovery_equals_live(
 ) -> None:
     inspector.forget_everything()
     async with postgres_shard(database) as running:
-        await _live(running, events)
+        await live(running, events)
         before = _settled(running)
         await (running.stop() if in_good_order else running.kill())
     async with postgres_shard(database) as again:

@@ -135,6 +135,10 @@ class MemoryJournal:
         sibling.branch, sibling.parent = shard.head, shard
         sibling.checkpoint_seq, sibling.announced_seq = shard.checkpoint_seq, shard.announced_seq
         sibling.books = {name: shard.books.pop(name) for name in moving if name in shard.books}
+        sibling.unreadable = {name: shard.unreadable.pop(name) for name in moving if name in shard.unreadable}
+        quarantine = self._database.quarantine
+        for name in quarantine.keys() & set(moving):
+            quarantine[name] = (ShardId(self._shard_id + modulus), quarantine[name][1])
 
     async def begin_answering(self, lease_s: float) -> None:
         await self.renew()

@@ -13,7 +13,7 @@ from persistence.statements import SQL
 ROOT = Path(persistence.__file__).parents[1]
 STATEMENTS_FILE = ROOT / "persistence" / "statements.sql"
 SOURCES = [path for top in ("persistence", "actors", "serve_app", "cluster") for path in (ROOT / top).rglob("*.py")]
-_USE = re.compile(r'SQL\["(\w+)"\]|_fetch_(?:all|one)\(\s*"(\w+)"|_rows\(connection, "(\w+)"')
+_USE = re.compile(r'SQL\["(\w+)"\]|_fetch_(?:all|one)\(\s*"(\w+)"|_rows\(connection, "(\w+)"|_batches\(\s*"(\w+)"')
 
 
 def _used() -> set[str]:

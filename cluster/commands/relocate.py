@@ -7,19 +7,17 @@ import sys
 from collections.abc import Callable, Sequence
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from cluster import client
 from cluster.balance import Move, NodeId, plan_drain, plan_rebalance
+from cluster.commands.calling import joined
+from cluster.console import console
 from cluster.moving import Moved, move
 from cluster.nodes import Node, alive_nodes, find_node, shards_by_node
-from cluster.settings import Settings
 from portfolio.errors import PortfolioError
 from portfolio.ids import ShardId
 
 Plan = Callable[[dict[ShardId, NodeId], Sequence[Node]], list[Move]]
-console = Console(highlight=False)
 
 
 @click.command()
@@ -49,8 +47,7 @@ def _run(plan: Plan) -> None:
 
 async def _carry_out(plan: Plan) -> bool:
     """Move what the plan says, one shard after another, so that never more than one pauses; whether all have moved."""
-    await asyncio.to_thread(client.attach, Settings())
-    statuses = await (await client.gateway_by_handles()).statuses()
+    statuses = await (await joined()).statuses()
     nodes = await asyncio.to_thread(alive_nodes)
     shards = await shards_by_node(statuses)
     if away := sorted(set(statuses) - set(shards)):
