@@ -176,10 +176,10 @@ class PostgresJournal:
     async def _not_owner(self) -> Deposed | Corrupt:
         """Why the shard is not this owner's any more: the epoch only ever grows, unless the database itself goes back."""
         claim = await self.look()
-        if claim.epoch < self.epoch:
+        if (claim.epoch, claim.head.seq) < (self.epoch, self._head.seq):
             return Corrupt(
-                f"shard {self._shard_id}: the database is at epoch {claim.epoch}, this owner at {self.epoch}: "
-                "a replica that was behind, or an older copy, has taken its place"
+                f"shard {self._shard_id}: the database is at epoch {claim.epoch} and row {claim.head.seq}, this owner at "
+                f"epoch {self.epoch} and row {self._head.seq}: a replica that was behind has taken its place"
             )
         return Deposed(f"shard {self._shard_id}: epoch {claim.epoch} has claimed it from {self._owner}")
 
