@@ -24,11 +24,10 @@ def environment(haproxy_dir: Path) -> Mapping[str, str]:
         "RAY_worker_niceness": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # A node whose raylet is gone is lost after three refused calls, one a second; one that does not answer, after three
-        # that waited 5 s each, so that a stall of some seconds moves no shard.
-        "RAY_health_check_initial_delay_ms": "5000",
+        # A killed node refuses at once and is lost after 2 to 3 s; one that stalls lets each question time out, and is lost
+        # after 11 to 12 s, so that a pause that passes moves no shard.
         "RAY_health_check_period_ms": "1000",
-        "RAY_health_check_timeout_ms": "5000",
+        "RAY_health_check_timeout_ms": "3000",
         "RAY_health_check_failure_threshold": "3",
         # Three failures in a row, and the proxy is made anew; every 10 s, a killed HAProxy would be back after 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
