@@ -47,17 +47,25 @@ class Supervisor:
             pause_s = restarts.pause_s(ended.lived_s)
             self._report(f"the serving process {ended.reason}; another is started" + _in(pause_s))
             time.sleep(pause_s)
-            renew_runtime_dir(hosted)
 
     def _serve_once(self, hosted: Settings, has_served: bool) -> Ended:
         first = ["--first", *(["--sample"] if self._sample else [])]
-        with Child([] if has_served else first, self._environment(hosted)) as child:
-            try:
-                return child.wait()
-            except KeyboardInterrupt:
-                self._report("stopping")
-                child.stop(CHILD_STOP_S)
-                raise
+        try:
+            renew_runtime_dir(hosted)
+            with Child([] if has_served else first, self._environment(hosted)) as child:
+                return self._outlived(child)
+        except OSError as error:
+            # No memory, no space: the servers are here still, and in a while there may be.
+            self._report(f"no serving process can be started: {error}")
+            return Ended(code=ExitCode.FAILED, has_served=False, lived_s=0.0)
+
+    def _outlived(self, child: Child) -> Ended:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            self._report("stopping")
+            child.stop(CHILD_STOP_S)
+            raise
 
     def _environment(self, hosted: Settings) -> dict[str, str]:
         # By this the next run finds it and whatever it started, should both be killed.

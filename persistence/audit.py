@@ -39,7 +39,7 @@ class Audit:
 
     async def shards(self) -> list[ShardRecord]:
         """Every shard, in order."""
-        return [_shard(row) for row in await self._fetch_all("select_shards")]
+        return [_shard(row) for row in await self._fetch_all("select_audited_shards")]
 
     async def quarantined(self) -> list[Quarantined]:
         """Portfolios that are set apart."""
@@ -103,7 +103,7 @@ class Audit:
         """How many rows each shard has, by a scan of the table, or of the journal's primary key."""
         await self._choose(heap="off" if by_index else "on", index="on" if by_index else "off")
         try:
-            return dict(await self._fetch_all("count_rows"))
+            return dict(await self._fetch_all("count_audited_rows"))
         finally:
             await self._choose(heap="on", index="on")
 

@@ -13,6 +13,7 @@ _HEADING: Final = re.compile(r"^-- name: (\w+)\n((?:-- .*\n)+)", re.MULTILINE)
 def _load() -> Mapping[str, LiteralString]:
     text = files("persistence").joinpath("statements.sql").read_text(encoding="utf-8")
     headings = list(_HEADING.finditer(text))
+    assert len({heading[1] for heading in headings}) == len(headings), "two statements have one name"
     ends = [heading.start() for heading in headings[1:]] + [len(text)]
     # The file is part of the program, so its statements are as good as literals; values are always bound.
     return {

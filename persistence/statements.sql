@@ -457,7 +457,7 @@ select
     set_config('enable_bitmapscan', 'off', true),
     set_config('enable_sort', %(heap)s, true);
 
--- name: select_shards
+-- name: select_audited_shards
 -- What each shard's rows and checkpoint are measured against.
 select shard_id, modulus, epoch, head_seq, head_hash, checkpoint_seq, parent_shard, branch_seq, branch_hash
 from shards
@@ -506,7 +506,7 @@ join portfolios on portfolios.portfolio_id = positions.portfolio_id
 where portfolios.shard_id = %(shard_id)s
 order by positions.portfolio_id, instrument_id;
 
--- name: count_rows
+-- name: count_audited_rows
 -- How many rows a scan finds, of the table or of an index.
 select shard_id, count(*) from journal group by shard_id order by shard_id;
 
