@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from actors.documents import Encoded, SummaryDocument, encode, summary_document
 from actors.pacing import Pacer
 from portfolio.book import Book, Mark
-from portfolio.errors import PortfolioNotFound
+from portfolio.errors import PortfolioNotFound, PortfolioQuarantined
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.status import Status
 from portfolio.valuation import value
@@ -18,7 +19,13 @@ from portfolio.valuation import value
 class Books:
     """Books by portfolio. A document is encoded when first asked for, and kept until its book or a mark changes."""
 
-    def __init__(self, books: Mapping[PortfolioId, Book], marks: Mapping[InstrumentId, Mark]) -> None:
+    def __init__(
+        self,
+        books: Mapping[PortfolioId, Book],
+        marks: Mapping[InstrumentId, Mark],
+        quarantined: Mapping[PortfolioId, str] = MappingProxyType({}),
+    ) -> None:
+        self._quarantined: dict[PortfolioId, str] = dict(quarantined)
         self.marks: dict[InstrumentId, Mark] = dict(marks)
         self._books: dict[PortfolioId, Book] = {}
         self._ids: list[PortfolioId] = []
@@ -34,13 +41,46 @@ class Books:
     def __iter__(self) -> Iterator[Book]:
         return iter(self._books.values())
 
-    def find(self, portfolio_id: PortfolioId) -> Book | None:
-        """The committed book, if there is one."""
+    @property
+    def quarantined(self) -> Mapping[PortfolioId, str]:
+        """The portfolios that exist and whose books are not known, and why."""
+        return self._quarantined
+
+    def check_not_quarantined(self, portfolio_id: PortfolioId) -> None:
+        """Raises PortfolioQuarantined."""
+        reason = self._quarantined.get(portfolio_id)
+        if reason is not None:
+            raise PortfolioQuarantined(
+                f"portfolio {portfolio_id} is in quarantine: {reason}", portfolio_id=portfolio_id, reason=reason
+            )
+
+    def restore(self, book: Book) -> None:
+        """Take a book out of quarantine."""
+        del self._quarantined[book.portfolio_id]
+        self.replace(book)
+
+    def keep_quarantined(self, portfolio_id: PortfolioId, reason: str) -> None:
+        """Leave a portfolio in quarantine, for the reason found now."""
+        self._quarantined[portfolio_id] = reason
+
+    def held(self, portfolio_id: PortfolioId) -> Book | None:
+        """The committed book; None if there is none, or if it is in quarantine."""
         return self._books.get(portfolio_id)
 
-    def get(self, portfolio_id: PortfolioId) -> Book:
-        """The committed book. Raises PortfolioNotFound."""
+    def portfolio_ids(self) -> list[PortfolioId]:
+        """Every portfolio that exists here, those in quarantine among them."""
+        return [*self._books, *self._quarantined]
+
+    def find(self, portfolio_id: PortfolioId) -> Book | None:
+        """The committed book, if there is one. Raises PortfolioQuarantined."""
         book = self._books.get(portfolio_id)
+        if book is None:
+            self.check_not_quarantined(portfolio_id)
+        return book
+
+    def get(self, portfolio_id: PortfolioId) -> Book:
+        """The committed book. Raises PortfolioNotFound or PortfolioQuarantined."""
+        book = self.find(portfolio_id)
         if book is None:
             raise PortfolioNotFound(f"there is no portfolio {portfolio_id}", portfolio_id=portfolio_id)
         return book
@@ -58,9 +98,11 @@ class Books:
         """Forget portfolios that have their home elsewhere now."""
         gone = set(portfolio_ids)
         for portfolio_id in gone:
-            for instrument_id in self._books.pop(portfolio_id).positions:
-                self._holders[instrument_id].discard(portfolio_id)
+            self._quarantined.pop(portfolio_id, None)
             self._documents.pop(portfolio_id, None)
+            known = self._books.pop(portfolio_id, None)
+            for instrument_id in known.positions if known is not None else ():
+                self._holders[instrument_id].discard(portfolio_id)
         self._ids = [portfolio_id for portfolio_id in self._ids if portfolio_id not in gone]
 
     def _index(self, known: Book | None, book: Book) -> None:
@@ -73,7 +115,7 @@ class Books:
             self._holders[closed].discard(book.portfolio_id)
 
     def documents(self, portfolio_id: PortfolioId) -> Encoded:
-        """The encoded state of a portfolio. Raises PortfolioNotFound."""
+        """The encoded state of a portfolio. Raises PortfolioNotFound or PortfolioQuarantined."""
         known = self._documents.get(portfolio_id)
         if known is None:
             known = self._documents[portfolio_id] = encode(self.get(portfolio_id), self.marks)
@@ -86,7 +128,7 @@ class Books:
         return encode(book, self.marks)
 
     async def page(self, after: str, limit: int, status: Status | None, pacer: Pacer) -> list[SummaryDocument]:
-        """At most `limit` portfolios whose ids follow `after`, ordered by id."""
+        """At most `limit` portfolios whose ids follow `after`, ordered by id; those in quarantine are left out."""
         found: list[SummaryDocument] = []
         # The copy of the ids holds still while portfolios are opened in between.
         for portfolio_id in self._ids[bisect_right(self._ids, after) :]:

@@ -41,14 +41,15 @@ class Checkpointer:
         self._saved_positions: dict[PortfolioId, frozenset[InstrumentId]] = {}
         self._dirty: dict[PortfolioId, None] = {}
         self._revalued: dict[PortfolioId, None] = {}
+        self._rebuilt: dict[PortfolioId, None] = {}
         self._rows_due = asyncio.Event()
         self._saving = asyncio.Lock()
         self.checkpoint_seq = checkpoint_seq
         self.head_seq = head_seq
 
-    def restored(self, saved: Mapping[PortfolioId, Book], changed: Iterable[PortfolioId]) -> None:
-        """Begin from what the checkpoint holds, and what recovery changed on top of it."""
-        self._saved_positions = {portfolio_id: frozenset(book.positions) for portfolio_id, book in saved.items()}
+    def restored(self, saved: Mapping[PortfolioId, frozenset[InstrumentId]], changed: Iterable[PortfolioId]) -> None:
+        """Begin from the positions that the checkpoint holds, and what recovery changed on top of it."""
+        self._saved_positions = dict(saved)
         self._dirty.update(dict.fromkeys(changed))
 
     def drop(self, portfolio_ids: Iterable[PortfolioId]) -> None:
@@ -57,6 +58,13 @@ class Checkpointer:
             self._saved_positions.pop(portfolio_id, None)
             self._revalued.pop(portfolio_id, None)
             self._dirty.pop(portfolio_id, None)
+            self._rebuilt.pop(portfolio_id, None)
+
+    def rebuilt(self, portfolio_ids: Iterable[PortfolioId]) -> None:
+        """Save these, which were made anew from the journal; whichever is in quarantine leaves it with that save."""
+        rebuilt = dict.fromkeys(portfolio_ids)
+        self._rebuilt |= rebuilt
+        self._dirty |= rebuilt
 
     def committed(self, books: Sequence[Book], head_seq: int) -> None:
         """Take the books of a batch whose last journal row is `head_seq`."""
@@ -109,6 +117,7 @@ class Checkpointer:
         self._rows_due.clear()
         books = [self._books.get(portfolio_id) for portfolio_id in dirty]
         closed = [(book.portfolio_id, gone) for book in books for gone in self._closed(book)]
+        released = [portfolio_id for portfolio_id in self._rebuilt if portfolio_id in dirty]
         seq = self.head_seq
         for book in books:
             # If the answer is lost, the positions may be there all the same; when they close, they must be deleted.
@@ -117,12 +126,14 @@ class Checkpointer:
         # Books are immutable, so they are valued and written one by one while newer ones are committed.
         valued = (ValuedBook(book, value(book, self._books.marks)) for book in books)
         try:
-            await self._store.save(Checkpoint(seq, announced_seq, valued, closed), self._epoch())
+            await self._store.save(Checkpoint(seq, announced_seq, valued, closed, released), self._epoch())
         except BaseException:
             self._dirty = dirty | self._dirty
             raise
         self.checkpoint_seq = seq
         self._saved_announced_seq = announced_seq
+        for portfolio_id in released:
+            del self._rebuilt[portfolio_id]
         self._saved_positions |= {book.portfolio_id: frozenset(book.positions) for book in books}
 
     def _closed(self, book: Book) -> Iterable[InstrumentId]:

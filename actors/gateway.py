@@ -40,6 +40,8 @@ _METHODS: Final = {
     UpdatePortfolio: Method.UPDATE,
     ChangeStatus: Method.STATUS,
 }
+STATUS_TIMEOUT_S: Final = 2.0
+"""A status comes from memory. Whoever asks for it, a load balancer or a scraper, must not wait for a shard that hangs."""
 _OUTCOMES: Final = msgspec.msgpack.Decoder(list[UpdateOutcome])
 _SUMMARIES: Final = msgspec.json.Decoder(list[SummaryDocument])
 _STATUSES: Final = msgspec.msgpack.Decoder(ShardStatus)
@@ -93,6 +95,13 @@ class Gateway:
         """Which of these idempotency keys the portfolio has seen."""
         answer = await self._ask(portfolio_id, Method.KNOWN_KEYS, KeysQuestion(portfolio_id, list(keys)))
         return frozenset(_TEXTS.decode(answer.body or b""))
+
+    async def rebuild(self, portfolio_id: PortfolioId) -> Answer:
+        """Try to take a portfolio out of quarantine, its rows having been mended; gives its state.
+
+        Raises PortfolioQuarantined with what is wrong with its rows now.
+        """
+        return await self._ask(portfolio_id, Method.REBUILD, PortfolioQuestion(portfolio_id))
 
     async def _ask(self, portfolio_id: PortfolioId, method: Method, payload: object) -> Answer:
         packed = pack(payload)
@@ -213,7 +222,7 @@ class Gateway:
             return error
 
     async def statuses(self) -> Mapping[ShardId, ShardStatus | ShardUnavailable]:
-        """How each shard is doing, in their order; an error in the place of one that does not answer."""
+        """How each shard is doing, in their order; an error in the place of one that does not answer within two seconds."""
         while True:
             asked = self.shards
             found = await asyncio.gather(*map(self._status, asked.shard_ids))
@@ -225,7 +234,10 @@ class Gateway:
 
     async def _status(self, shard_id: ShardId) -> ShardStatus | ShardUnavailable:
         try:
-            answer = await self._caller.call(shard_id, Method.SHARD_STATUS, pack(None))
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                answer = await self._caller.call(shard_id, Method.SHARD_STATUS, pack(None))
+        except TimeoutError:
+            return ShardUnavailable(f"shard {shard_id} did not answer within {STATUS_TIMEOUT_S:g} s", shard=shard_id)
         except PortfolioError as error:
             return ShardUnavailable(f"shard {shard_id}: {error.detail}", shard=shard_id)
         return _STATUSES.decode(answer.body or b"")

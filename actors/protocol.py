@@ -27,6 +27,7 @@ class Method(StrEnum):
     PAGE = "page"
     BOOK = "book"
     KNOWN_KEYS = "known_keys"
+    REBUILD = "rebuild"
     RECORD_MARKS = "record_marks"
     SHOW_MARKS = "show_marks"
     SHARD_STATUS = "shard_status"
@@ -148,6 +149,7 @@ PAYLOADS: Final[Mapping[Method, msgspec.msgpack.Decoder[Any]]] = {
     Method.PAGE: msgspec.msgpack.Decoder(PageQuestion),
     Method.BOOK: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.KNOWN_KEYS: msgspec.msgpack.Decoder(KeysQuestion),
+    Method.REBUILD: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.RECORD_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),
     Method.SHOW_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),
     Method.SHARD_STATUS: msgspec.msgpack.Decoder(None),

@@ -151,7 +151,7 @@ class Publisher:
         pacer = Pacer(self._limits.loop_slice_ms, self._limits.mirror_share)
         pictures: list[Picture] = []
         for portfolio_id in portfolio_ids:
-            if self._books.find(portfolio_id) is None:
+            if self._books.held(portfolio_id) is None:
                 # It has gone to another shard since.
                 continue
             documents = self._books.documents(portfolio_id)

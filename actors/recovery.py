@@ -2,81 +2,162 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from actors.pacing import Pacer
+from actors.rebuilding import rebuilt
 from actors.recent_keys import RecentKeys
+from actors.replaying import Replay
 from actors.settings import Limits
 from portfolio.book import Book, Mark
-from portfolio.errors import Corrupt
+from portfolio.errors import PortfolioQuarantined
 from portfolio.ids import InstrumentId, PortfolioId
-from portfolio.invariants import check_book
-from portfolio.ledger import Ledger
-from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, StoredRow
+from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, SavedBooks, StoredRow
 
+_log = logging.getLogger(__name__)
 _EVER = datetime.min.replace(tzinfo=UTC)
+SLOW_COMMIT: Final = timedelta(seconds=30)
+"""A mark is seen some time after the moment it bears as recorded; looking this far back finds those that came late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a shard begins with. `saved` are the checkpoint's books, `books` those at the journal's head."""
+    """What a shard begins with: the books at the journal's head, and where the checkpoint differs from them.
 
-    saved: Mapping[PortfolioId, Book]
+    `saved` are the positions that the checkpoint holds. `changed` are books with newer rows, `rebuilt` those that were
+    made from all of their rows, `quarantined` those that could not be made at all.
+    """
+
+    saved: Mapping[PortfolioId, frozenset[InstrumentId]]
     books: Mapping[PortfolioId, Book]
     changed: frozenset[PortfolioId]
+    rebuilt: frozenset[PortfolioId]
+    quarantined: Mapping[PortfolioId, str]
     marks: Mapping[InstrumentId, Mark]
     marks_seen: datetime
     keys: RecentKeys
     tail_rows: int
 
 
-async def recover(
-    claim: Claim, *, journal: Journal, checkpoints: CheckpointStore, marks: MarkStore, limits: Limits
-) -> Recovered:
-    """The books at the head of the claimed journal, every one checked. Raises Corrupt or ShardUnavailable."""
-    saved = await checkpoints.load()
-    ledgers: dict[PortfolioId, Ledger] = {}
-    tail_rows = 0
-    pacer = Pacer(limits.loop_slice_ms)
-    async for row in journal.tail(claim, claim.checkpoint_seq):
-        tail_rows += 1
-        _enter(row, ledgers, saved)
-        if pacer.is_due():
-            await pacer.rest()
-    books = {**saved, **{portfolio_id: ledger.book() for portfolio_id, ledger in ledgers.items()}}
-    for book in books.values():
-        check_book(book)
-    recorded = await marks.since(_EVER)
-    return Recovered(
-        saved=saved,
-        books=books,
-        changed=frozenset(ledgers),
-        marks={found.instrument_id: found.mark for found in recorded},
-        marks_seen=recorded[-1].recorded_at if recorded else _EVER,
-        keys=await _keys(claim, journal, limits),
-        tail_rows=tail_rows,
-    )
+class Recovery:
+    """The way from what is stored to the books at the journal's head.
 
+    An owner takes it in one go. A successor reads ahead, again and again, while another one owns the shard; once it has
+    claimed the shard, only the last rows are left to read.
+    """
 
-def _enter(row: StoredRow, ledgers: dict[PortfolioId, Ledger], saved: Mapping[PortfolioId, Book]) -> None:
-    portfolio_id = row.entry.portfolio_id
-    ledger = ledgers.get(portfolio_id)
-    if ledger is None:
-        ledger = ledgers[portfolio_id] = Ledger(saved.get(portfolio_id))
-    if row.entry.version != ledger.version + 1:
-        raise Corrupt(
-            f"journal row {row.seq} has version {row.entry.version} of {portfolio_id}, expected {ledger.version + 1}",
-            portfolio_id=portfolio_id,
+    def __init__(self, *, journal: Journal, checkpoints: CheckpointStore, marks: MarkStore, limits: Limits) -> None:
+        self._journal = journal
+        self._checkpoints = checkpoints
+        self._marks = marks
+        self._pacer = Pacer(limits.loop_slice_ms)
+        self._keys = RecentKeys(limits.recent_keys_max)
+        self._keys_max = limits.recent_keys_max
+        self._begun: _Begun | None = None
+        self._seq = 0
+
+    async def read_ahead(self) -> None:
+        """Come up to where the present owner is. Raises Corrupt or ShardUnavailable."""
+        if self._begun is None:
+            await self._begin(await self._journal.look())
+        await self._advance(await self._journal.look())
+
+    def leads_to(self, claim: Claim) -> bool:
+        """Whether what was read ahead is a ground for `claim`: if the checkpoint has moved on, it must be known what it holds."""
+        begun = self._begun
+        if begun is None or begun.saved.seq == claim.checkpoint_seq:
+            return True
+        return claim.checkpoint_seq == claim.head.seq and not begun.replay.suspects
+
+    async def complete(self, claim: Claim) -> Recovered:
+        """The books at the head of the claimed journal, every one checked; those that fail are in quarantine.
+
+        Raises Corrupt, Deposed or ShardUnavailable.
+        """
+        begun = self._begun or await self._begin(claim)
+        await self._advance(claim)
+        replay = begun.replay
+        books = replay.books()
+        if replay.suspects:
+            # What looks broken may be the work of a newer owner, who has saved a checkpoint since the claim.
+            await self._journal.check_ownership()
+        mended, quarantined = await _examine(replay.suspects, self._journal, self._pacer)
+        if quarantined:
+            await self._checkpoints.set_apart(quarantined, claim.epoch)
+        recorded = await self._marks.since(begun.marks_seen)
+        is_saved = claim.checkpoint_seq > begun.saved.seq
+        return Recovered(
+            saved={name: frozenset(book.positions) for name, book in books.items()}
+            if is_saved
+            else begun.saved.positions,
+            books=books | mended,
+            changed=frozenset() if is_saved else replay.changed,
+            rebuilt=frozenset(mended),
+            quarantined=quarantined,
+            marks={**begun.marks, **{found.instrument_id: found.mark for found in recorded}},
+            marks_seen=recorded[-1].recorded_at if recorded else begun.marks_seen,
+            keys=self._keys,
+            tail_rows=replay.rows,
         )
-    ledger.enter(row.entry)
+
+    async def _begin(self, claim: Claim) -> _Begun:
+        saved = await self._checkpoints.load()
+        after_seq = max(0, claim.head.seq - self._keys_max)
+        self._keys.learn(await self._journal.recent_keys(after_seq))
+        # Keys of before the shard branched off are among another one's rows: the journal's index knows them.
+        self._keys.is_complete = self._keys.is_complete and not after_seq and not claim.branch.seq
+        recorded = await self._marks.since(_EVER)
+        self._seq = saved.seq
+        self._begun = _Begun(
+            saved=saved,
+            replay=Replay(saved, await self._checkpoints.quarantined()),
+            marks={found.instrument_id: found.mark for found in recorded},
+            marks_seen=earlier(recorded[-1].recorded_at, SLOW_COMMIT) if recorded else _EVER,
+        )
+        return self._begun
+
+    async def _advance(self, claim: Claim) -> None:
+        if self._begun is None:
+            return
+        async for row in self._journal.tail(claim, self._seq):
+            self._begun.replay.enter(row)
+            self._seq = row.seq
+            if isinstance(row, StoredRow) and row.idempotency_key is not None and row.request_hash is not None:
+                self._keys.learn({(row.entry.portfolio_id, row.idempotency_key): row.request_hash})
+            if self._pacer.is_due():
+                await self._pacer.rest()
 
 
-async def _keys(claim: Claim, journal: Journal, limits: Limits) -> RecentKeys:
-    after_seq = max(0, claim.head.seq - limits.recent_keys_max)
-    keys = RecentKeys(limits.recent_keys_max)
-    keys.learn(await journal.recent_keys(after_seq))
-    # Keys of before the shard branched off are among another one's rows: the journal's index knows them.
-    keys.is_complete = keys.is_complete and not after_seq and not claim.branch.seq
-    return keys
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What was loaded first, and what is replayed on top of it."""
+
+    saved: SavedBooks
+    replay: Replay
+    marks: Mapping[InstrumentId, Mark]
+    marks_seen: datetime
+
+
+def earlier(moment: datetime, by: timedelta) -> datetime:
+    """`moment` less `by`, or `moment` if there is no such time."""
+    return moment - by if moment - datetime.min.replace(tzinfo=moment.tzinfo) > by else moment
+
+
+async def _examine(
+    suspects: Mapping[PortfolioId, str], journal: Journal, pacer: Pacer
+) -> tuple[dict[PortfolioId, Book], dict[PortfolioId, str]]:
+    """The suspects that their rows make whole, and the others with what is wrong with their rows."""
+    mended: dict[PortfolioId, Book] = {}
+    quarantined: dict[PortfolioId, str] = {}
+    for portfolio_id, suspicion in suspects.items():
+        try:
+            mended[portfolio_id] = await rebuilt(portfolio_id, journal, pacer)
+            _log.warning("portfolio %s was made anew from all of its rows, because: %s", portfolio_id, suspicion)
+        except PortfolioQuarantined as error:
+            quarantined[portfolio_id] = error.detail
+            _log.error("portfolio %s is in quarantine: %s", portfolio_id, error.detail)
+    return mended, quarantined

@@ -58,6 +58,7 @@ class Service:
             Method.RECORD_MARKS: self._record_marks,
             Method.KNOWN_KEYS: self._known_keys,
             Method.SHARD_MAP: self._shard_map,
+            Method.REBUILD: self._rebuild,
         }
 
     def read(self, method: str, payload: bytes | memoryview) -> Answer | None:
@@ -147,6 +148,10 @@ class Service:
 
     async def _shard_map(self, _: None) -> Answer:
         return Answer(pack(await self._shard.moduli()))
+
+    async def _rebuild(self, question: PortfolioQuestion) -> Answer:
+        await self._shard.rebuild(question.portfolio_id)
+        return self._state(question)
 
     async def _known_keys(self, question: KeysQuestion) -> Answer:
         self._shard.books_with(question.portfolio_id)

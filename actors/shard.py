@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -18,22 +18,23 @@ from actors.lease import Lease
 from actors.names import actor_name
 from actors.pacing import Pacer
 from actors.publisher import Publisher
-from actors.recovery import Recovered, recover
+from actors.rebuilding import rebuilt
+from actors.recovery import SLOW_COMMIT, Recovered, Recovery, earlier
 from actors.settings import Limits
 from actors.writer import Outcome, Writer
 from portfolio.book import Book, Mark
 from portfolio.commands import Command
-from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable, WrongShard
+from portfolio.errors import Corrupt, PortfolioError, PortfolioQuarantined, ShardUnavailable, WrongShard
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import CheckpointStore, Claim, Fence, Journal, MarkStore, Mirror, RequestKey
 from portfolio.sharding import shard_of, sibling_of
 
 _log = logging.getLogger(__name__)
 _CANCEL_AGAIN_S: Final = 0.2
+QUARANTINED_SHOWN_MAX: Final = 100
+"""A status stays small, whatever has happened to the journal."""
 _LOOK_AGAIN_S: Final = 0.1
 _UNCONFIRMED: Final = "the lease has ended and Postgres does not confirm it"
-_SLOW_COMMIT: Final = timedelta(seconds=30)
-"""A mark is seen some time after the moment it bears as recorded; looking this far back finds those that came late."""
 
 
 class Phase(StrEnum):
@@ -66,6 +67,9 @@ class ShardStatus:
     tail_rows_recovered: int
     recovery_s: float
     memory_mb: float
+    quarantined_count: int
+    quarantined: Mapping[PortfolioId, str]
+    """Why each is in quarantine, of the first hundred."""
 
 
 class Shard:
@@ -99,6 +103,7 @@ class Shard:
         self._serving: _Serving | None = None
         self._reason: PortfolioError | None = None
         self._let_go = asyncio.Event()
+        self._ahead: Recovery | None = None
         self.stood_still_at = 0.0
         """When the last move or split began to hold up writes, on `lease.boot_clock`."""
         self._recovery_s = 0.0
@@ -127,6 +132,8 @@ class Shard:
         serving = self._served()
         # Two shards that book one portfolio would repeat its versions, which stops the later one.
         self._check_mine(command.portfolio_id)
+        # Also for a repeat of what was booked long ago: its answer would be a book that nobody can trust.
+        serving.books.check_not_quarantined(command.portfolio_id)
         return serving.writer.submit(command, turned_away)
 
     def books_with(self, portfolio_id: PortfolioId) -> Books:
@@ -168,6 +175,22 @@ class Shard:
             raise ShardUnavailable(f"shard {self.shard_id} is recovering", shard=self.shard_id)
         return self._serving
 
+    def _recovery(self) -> Recovery:
+        return Recovery(journal=self._journal, checkpoints=self._checkpoints, marks=self._marks, limits=self._limits)
+
+    async def read_ahead(self) -> None:
+        """Bring what another owner has committed into memory, so that little is left for `start`.
+
+        Raises ShardUnavailable, or Corrupt, after which `start` begins from nothing.
+        """
+        if self._ahead is None:
+            self._ahead = self._recovery()
+        try:
+            await self._ahead.read_ahead()
+        except BaseException:
+            self._ahead = None
+            raise
+
     async def start(self) -> None:
         """Claim the shard and bring its state into memory. Raises Corrupt or ShardUnavailable."""
         began = self._lease.now()
@@ -175,13 +198,10 @@ class Shard:
             claim = await self._journal.claim()
             claimed_at = self._lease.now()
             self._modulus = claim.modulus
-            recovered = await recover(
-                claim,
-                journal=self._journal,
-                checkpoints=self._checkpoints,
-                marks=self._marks,
-                limits=self._limits,
-            )
+            recovery = self._ahead if self._ahead is not None and self._ahead.leads_to(claim) else self._recovery()
+            # It is used up by this, also if this fails on the way.
+            self._ahead = None
+            recovered = await recovery.complete(claim)
             serving = self._assemble(claim, recovered)
             unannounced = await self._journal.unannounced(claim.announced_seq)
         except Corrupt as error:
@@ -190,7 +210,8 @@ class Shard:
             self._reason = error
             raise
         # Of a shard that has split, or came of a split, some have their home elsewhere now.
-        books = [book for portfolio_id in unannounced if (book := serving.books.find(portfolio_id))]
+        announced = dict.fromkeys([*unannounced, *recovered.rebuilt])
+        books = [book for name in announced if (book := serving.books.held(name))]
         serving.publisher.committed(books, claim.announced_seq + 1, claim.head.seq)
         self._recovery_s = self._lease.now() - began
         await self._outlast(claim, claimed_at)
@@ -215,7 +236,7 @@ class Shard:
         self._lease.proven(asked_at)
 
     def _assemble(self, claim: Claim, recovered: Recovered) -> _Serving:
-        books = Books(recovered.books, recovered.marks)
+        books = Books(recovered.books, recovered.marks, recovered.quarantined)
         publisher = Publisher(
             books=books,
             mirror=self._mirror,
@@ -234,6 +255,7 @@ class Shard:
             announced_seq=lambda: publisher.announced_seq,
         )
         checkpointer.restored(recovered.saved, recovered.changed)
+        checkpointer.rebuilt(recovered.rebuilt)
 
         def committed(changed: Sequence[Book], rows: int) -> None:
             head_seq = checkpointer.head_seq + rows
@@ -305,7 +327,7 @@ class Shard:
         serving = self._served()
         async with self._standstill(serving, f"shard {self.shard_id} is splitting"), serving.publisher.silence():
             modulus = 2 * self._modulus
-            moving = [found for found in serving.portfolio_ids() if shard_of(found, modulus) != self.shard_id]
+            moving = [found for found in serving.books.portfolio_ids() if shard_of(found, modulus) != self.shard_id]
             await self._journal.split(moving, actor_name(sibling_of(self.shard_id, self._modulus)))
             self._modulus = modulus
             for part in (serving.books, serving.publisher, serving.checkpointer):
@@ -346,6 +368,27 @@ class Shard:
         """The modulus of every shard of the cluster."""
         return await self._journal.moduli()
 
+    async def rebuild(self, portfolio_id: PortfolioId) -> None:
+        """Make a portfolio in quarantine anew from its rows, which may have been mended, and serve it if it is sound.
+
+        Raises PortfolioQuarantined with what is wrong now. A portfolio that is not in quarantine stays as it is.
+        """
+        books = self.books_with(portfolio_id)
+        if portfolio_id not in books.quarantined:
+            return
+        try:
+            book = await rebuilt(portfolio_id, self._journal, self.pacer())
+        except PortfolioQuarantined as error:
+            if portfolio_id in books.quarantined:
+                books.keep_quarantined(portfolio_id, error.detail)
+            books.check_not_quarantined(portfolio_id)
+            return
+        # Meanwhile the shard may have stopped, or another call have lifted the quarantine and writes have followed.
+        serving = self._served()
+        if portfolio_id in serving.books.quarantined:
+            serving.lift(book)
+            _log.warning("portfolio %s is out of quarantine at version %s", portfolio_id, book.version)
+
     def show_marks(self, marks: Mapping[InstrumentId, Mark]) -> None:
         """Value this shard's books at marks that are durable; documents show them within a revaluation interval."""
         self._served().books.mark(marks)
@@ -365,7 +408,7 @@ class Shard:
         while True:
             await asyncio.sleep(self._limits.mark_refresh_interval_s)
             try:
-                recorded = await self._marks.since(_earlier(seen, _SLOW_COMMIT))
+                recorded = await self._marks.since(earlier(seen, SLOW_COMMIT))
             except ShardUnavailable as error:
                 _log.warning("shard %s: marks may be late: %s", self.shard_id, error)
                 continue
@@ -428,6 +471,8 @@ class Shard:
             tail_rows_recovered=serving.tail_rows if serving else 0,
             recovery_s=self._recovery_s,
             memory_mb=_memory_mb(),
+            quarantined_count=len(serving.books.quarantined) if serving else 0,
+            quarantined=_first_quarantined(serving.books.quarantined) if serving else {},
         )
 
 
@@ -442,9 +487,12 @@ class _Serving:
     tail_rows: int
     marks_seen: datetime
 
-    def portfolio_ids(self) -> list[PortfolioId]:
-        """Every portfolio of the shard."""
-        return [book.portfolio_id for book in self.books]
+    def lift(self, book: Book) -> None:
+        """Serve a book that was in quarantine. It takes writes from now on, and is shown, announced and saved."""
+        self.books.restore(book)
+        head_seq = self.checkpointer.head_seq
+        self.publisher.committed([book], head_seq + 1, head_seq)
+        self.checkpointer.rebuilt([book.portfolio_id])
 
 
 async def _first_to_end(tasks: Sequence[asyncio.Future[None]]) -> None:
@@ -467,8 +515,8 @@ async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _earlier(moment: datetime, by: timedelta) -> datetime:
-    return moment - by if moment - datetime.min.replace(tzinfo=moment.tzinfo) > by else moment
+def _first_quarantined(quarantined: Mapping[PortfolioId, str]) -> dict[PortfolioId, str]:
+    return {name: quarantined[name] for name in sorted(quarantined)[:QUARANTINED_SHOWN_MAX]}
 
 
 def _memory_mb() -> float:

@@ -116,9 +116,17 @@ class ShardActor:
         while not await self._is_meant():
             if boot_clock() > until:
                 raise Deposed(f"shard {self._config.shard_id} was not handed over to {self._config.actor}")
+            await self._read_ahead()
             self._ready.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._called.wait(), _LOOK_S)
+
+    async def _read_ahead(self) -> None:
+        try:
+            await self._shard.read_ahead()
+        except (ShardUnavailable, Corrupt) as error:
+            # A shard that is to branch off is not there yet; of any other, the owner knows what is wrong.
+            _log.info("nothing is read ahead: %s", error)
 
     async def _is_meant(self) -> bool:
         try:

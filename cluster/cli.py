@@ -1,110 +1,73 @@
-"""The command line: `portfolio-state up | load | status | rebalance | drain | ray-environment`."""
+"""The command line: `portfolio-state up | load | status | upgrade`.
+
+Commands import what they need themselves: `up` must not import Ray, and `--help` need not wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
-import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
-from ray.exceptions import RayError
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
-from actors.gateway import Gateway
-from actors.shard import Phase, ShardStatus
-from cluster import client, nodes, ray_profile
-from cluster.loading import LoadReport, load_file, load_sample, show_report
-from cluster.relocating import drain, rebalance
-from cluster.service import Service, interrupt_on_term
+from cluster.console import console, log_to_console, report
 from cluster.settings import Settings
+from cluster.signals import interrupt_on_term
+from cluster.supervisor import NeverServed, Supervisor
 from persistence.embedded.errors import EmbeddedServerError
 from portfolio.errors import PortfolioError
-from portfolio.ids import ShardId
+
+if TYPE_CHECKING:
+    from actors.shard import ShardStatus
+    from cluster.loading import LoadReport
 
 Result = TypeVar("Result")
-console = Console(highlight=False)
 TABLE_WIDTH_MIN = 110
-FIRST_OF_SAMPLE = "PORTFOLIO-0001"
 
 
 @click.group()
 @click.version_option(package_name="portfolio-state")
 def main() -> None:
     """The portfolio state service: what a portfolio holds and what it is worth, right now."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
-    )
-
-
-main.add_command(rebalance)
-main.add_command(drain)
+    log_to_console()
 
 
 @main.command()
 @click.option("--sample", is_flag=True, help="Load the sample portfolios first, if the database is empty.")
 def up(sample: bool) -> None:
     """Start the service and serve until Ctrl-C."""
-    settings = Settings()
     interrupt_on_term()
     try:
-        _serve(Service(settings, _report), sample)
+        Supervisor(Settings(), report, sample=sample).run()
     except KeyboardInterrupt:
         console.print("stopped")
-    except (EmbeddedServerError, PortfolioError, RayError, TimeoutError, OSError) as error:
+    except NeverServed:
+        sys.exit(1)
+    except (EmbeddedServerError, PortfolioError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
-def _report(step: str) -> None:
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {step}")
+@main.command("serve-child", hidden=True)
+@click.option("--first", is_flag=True)
+@click.option("--sample", is_flag=True)
+def serve_child(first: bool, sample: bool) -> None:
+    """What `up` runs to serve, with Ray."""
+    from ray.exceptions import RayError
 
+    from cluster.serve_child import serve
 
-def _serve(service: Service, sample: bool) -> None:
-    with service.running() as gateway:
-        if sample:
-            asyncio.run(_load_sample_once(gateway))
-        with service.serving():
-            _say_what_to_try(f"http://{service.settings.http_host}:{service.settings.http_port}", sample)
-            while True:
-                time.sleep(3_600)
-
-
-async def _load_sample_once(gateway: Gateway) -> None:
-    first = await gateway.page("", 1, None)
-    if first and first[0].portfolio_id != FIRST_OF_SAMPLE:
-        console.print("the database has portfolios already: the sample is not loaded")
-        return
-    # A load that was interrupted goes on where it ended; one that was complete finds nothing to do.
-    report = await load_sample(gateway, console=console)
-    if report.booked or report.problem_count:
-        show_report(report, console)
-    else:
-        console.print("the sample is there already: nothing is loaded")
-
-
-def _say_what_to_try(base: str, sample: bool) -> None:
-    console.print(f"\nserving on {base} (documentation: {base}/docs); Ctrl-C stops\n\ntry:", soft_wrap=True)
-    api = f"{base}/api/v1"
-    portfolio = "PORTFOLIO-0001" if sample else "GROWTH-1"
-    lines = [
-        f"curl -s {api}/portfolio/{portfolio}/state",
-        f"curl -s '{api}/portfolio/{portfolio}/transactions?limit=3'",
-        f"curl -s '{api}/portfolios?limit=3'",
-        f"curl -s -X POST {api}/portfolio/{portfolio}/update -H 'Idempotency-Key: try-1' -d "
-        '\'{"updates": [{"instrument_id": "AAPL", "quantity_change": 10, "price": "190.25", "transaction_type": "BUY"}]}\'',
-        f'curl -s -X POST {api}/marks -d \'{{"marks": [{{"instrument_id": "AAPL", "price": "191.00"}}]}}\'',
-    ]
-    if not sample:
-        lines.insert(
-            0, f'curl -s -X POST {api}/portfolios -d \'{{"portfolio_id": "GROWTH-1", "cash_balance": 50000}}\''
-        )
-    for line in lines:
-        console.print(f"  {line}", soft_wrap=True, markup=False)
+    interrupt_on_term()
+    try:
+        serve(Settings(), is_first=first, sample=sample)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except (PortfolioError, RayError, TimeoutError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()
@@ -113,37 +76,46 @@ def _say_what_to_try(base: str, sample: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Check every row and book nothing.")
 def load(file: Path, all_or_nothing: bool, dry_run: bool) -> None:
     """Book the transactions of a CSV or Parquet FILE. Can be run again: nothing is booked twice."""
+    from cluster import client
+    from cluster.loading import load_file, show_report
 
     async def run() -> LoadReport:
         await asyncio.to_thread(client.attach, Settings())
         gateway = await client.gateway_by_handles()
         return await load_file(gateway, file, all_or_nothing=all_or_nothing, dry_run=dry_run, console=console)
 
-    report = asyncio.run(_or_exit(run()))
-    show_report(report, console)
-    sys.exit(0 if report.is_complete else 1)
-
-
-@main.command("ray-environment")
-def ray_environment() -> None:
-    """Print the variables that `ray start` needs on every node, as commands for the shell."""
-    for name, value in ray_profile.for_ray_start().items():
-        click.echo(f"export {name}={value}")
+    loaded = asyncio.run(_or_exit(run()))
+    show_report(loaded, console)
+    sys.exit(0 if loaded.is_complete else 1)
 
 
 @main.command()
 def status() -> None:
     """Show how every shard is doing."""
+    from actors.shard import Phase, ShardStatus
+    from cluster import client
 
-    async def run() -> tuple[Mapping[ShardId, ShardStatus | PortfolioError], Mapping[ShardId, str]]:
+    async def run() -> list[ShardStatus | PortfolioError]:
         await asyncio.to_thread(client.attach, Settings())
-        found = await (await client.gateway_by_handles()).statuses()
-        return found, await nodes.names_by_shard(found)
+        return list((await (await client.gateway_by_handles()).statuses()).values())
 
-    found, places = asyncio.run(_or_exit(run()))
-    Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found, places))
-    serving = [one for one in found.values() if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
+    found = asyncio.run(_or_exit(run()))
+    Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found))
+    serving = [one for one in found if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
     sys.exit(0 if len(serving) == len(found) else 1)
+
+
+@main.command()
+def upgrade() -> None:
+    """Bring the code that is on disk now into the running service, which goes on serving."""
+    from ray.exceptions import RayError
+
+    from cluster.upgrade import upgrade
+
+    try:
+        upgrade(Settings(), report)
+    except (EmbeddedServerError, PortfolioError, RayError, RuntimeError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 async def _or_exit(call: Awaitable[Result]) -> Result:
@@ -154,17 +126,15 @@ async def _or_exit(call: Awaitable[Result]) -> Result:
         raise click.ClickException(str(error)) from error
 
 
-def _status_table(found: Mapping[ShardId, ShardStatus | PortfolioError], places: Mapping[ShardId, str]) -> Table:
-    names = ("shard", "node", "phase", "epoch", "portfolios", "rows", "checkpoint", "announced", "queue", "mirror")
-    table = Table(*names, "MB")
-    for shard_id, one in found.items():
-        node = places.get(shard_id, "none")
+def _status_table(found: Sequence[ShardStatus | PortfolioError]) -> Table:
+    columns = ("shard", "phase", "epoch", "portfolios", "rows", "checkpoint", "announced", "queue", "mirror", "MB")
+    table = Table(*columns)
+    for number, one in enumerate(found):
         if isinstance(one, PortfolioError):
-            table.add_row(str(shard_id), node, one.detail)
+            table.add_row(str(number), one.detail)
             continue
         table.add_row(
-            str(shard_id),
-            node,
+            str(number),
             one.phase if one.reason is None else f"{one.phase}: {one.reason}",
             *(f"{count:,}" for count in (one.epoch, one.portfolios, one.head_seq, one.checkpoint_seq)),
             *(f"{count:,}" for count in (one.announced_seq, one.queue_depth)),

@@ -73,11 +73,11 @@ def attach(settings: Settings | None = None) -> None:
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     if address is None:
         raise ConnectionError(f"no service runs on {wanted.data_dir}: start one, or set PORTFOLIO_RAY_ADDRESS")
-    _check_listening(address)
+    check_listening(address)
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
 
 
-def _check_listening(address: str) -> None:
+def check_listening(address: str) -> None:
     """Ray itself would try an address where nobody listens for minutes. Raises ConnectionError."""
     host, _, port = address.rpartition(":")
     if not port.isdigit():

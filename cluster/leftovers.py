@@ -19,33 +19,36 @@ def end_leftovers(runtime_dir: Path) -> int:
 
     An orphan HAProxy would hold the port and answer 503; an orphan shard would hold the shard until it is deposed.
     """
-    found = _working_in(runtime_dir)
-    for pid in found:
-        _log.warning("ending process %s, left by an earlier run", pid)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    ended: set[int] = set()
     deadline = time.monotonic() + _WAIT_S
-    while _working_in(runtime_dir) and time.monotonic() < deadline:
+    # What was being forked while the list was made is found the next time.
+    while (found := _working_in(runtime_dir)) and time.monotonic() < deadline:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        ended.update(found)
         time.sleep(0.05)
-    return len(found)
+    if ended:
+        _log.warning("ended %s processes that were left", len(ended))
+    return len(ended)
 
 
 def _working_in(runtime_dir: Path) -> list[int]:
-    needle = os.fsencode(runtime_dir) + b"/"
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [pid for pid in pids if pid != os.getpid() and _mentions(pid, needle)]
+    return [pid for pid in pids if pid != os.getpid() and _mentions(pid, os.fsencode(runtime_dir))]
 
 
 def _mentions(pid: int, needle: bytes) -> bool:
-    """Whether a process of this user was told of the directory by an argument or its environment.
+    """Whether the environment that a process of this user was started with names the directory.
 
-    Ray's workers rename themselves, which hides their arguments; their environment still names the directory. Our own
-    process set the variables for its children after it started, so its own does not.
+    Ray's workers rename themselves, which hides their arguments; their environment still names it. A process that put
+    it into its environment itself, for its children, is not found.
     """
     try:
         base = Path("/proc") / str(pid)
         if base.stat().st_uid != os.geteuid():
             return False
-        return needle in (base / "environ").read_bytes()
+        told = (base / "environ").read_bytes()
+        return needle + b"/" in told or needle + b"\0" in told
     except OSError:
         return False

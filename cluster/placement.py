@@ -9,6 +9,7 @@ from typing import Any, Final
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from ray.util import list_named_actors
 
 from actors.gateway import Gateway
 from actors.names import NAMESPACE
@@ -48,6 +49,11 @@ def place(config: ShardConfig, *, name: str | None = None, node_id: str | None =
         **({} if node_id is None else {"label_selector": {NODE_LABEL: node_id}, "fallback_strategy": [ANYWHERE]}),
     ).remote(config)
     return actor
+
+
+def actor_names() -> frozenset[str]:
+    """The named actors that live or are being restarted. Raises RayError."""
+    return frozenset(list_named_actors())
 
 
 async def wait_until_serving(gateway: Gateway, timeout_s: float, report: Callable[[str], None]) -> None:

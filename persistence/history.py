@@ -16,6 +16,7 @@ from persistence import row_codec
 from persistence.postgres import Connection, unavailable_on_error
 from persistence.statements import SQL
 from portfolio.entries import Entry
+from portfolio.errors import PortfolioQuarantined
 from portfolio.ids import PortfolioId
 
 VERSION_MAX: Final = 2**63 - 1
@@ -48,7 +49,10 @@ class PostgresHistory:
     async def entries(
         self, portfolio_id: PortfolioId, *, version: int = VERSION_MAX, effective_at: datetime | None = None
     ) -> Sequence[Entry]:
-        """What was booked up to `version`, leaving out what took effect after `effective_at`; empty if unknown."""
+        """What was booked up to `version`, leaving out what took effect after `effective_at`; empty if unknown.
+
+        Raises PortfolioQuarantined: rows that do not add up make no past either.
+        """
         parameters = {
             "portfolio_id": portfolio_id,
             "version": version,
@@ -56,6 +60,7 @@ class PostgresHistory:
         }
         with unavailable_on_error("reading the journal"):
             async with self._connections.connection() as connection:
+                await _check_not_quarantined(connection, portfolio_id)
                 cursor = await connection.execute(SQL["select_history"], parameters)
                 rows = await cursor.fetchall()
         # A long life takes a while to read; other requests of this process go on meanwhile.
@@ -64,10 +69,11 @@ class PostgresHistory:
     async def transactions(
         self, portfolio_id: PortfolioId, *, before_version: int, limit: int
     ) -> Sequence[BookedTransaction]:
-        """At most `limit` transactions before a version, newest first."""
+        """At most `limit` transactions before a version, newest first. Raises PortfolioQuarantined."""
         parameters = {"portfolio_id": portfolio_id, "before_version": before_version, "limit": limit}
         with unavailable_on_error("reading the journal"):
             async with self._connections.connection() as connection:
+                await _check_not_quarantined(connection, portfolio_id)
                 cursor = await connection.execute(SQL["select_transactions"], parameters)
                 return [BookedTransaction(*columns) for columns in await cursor.fetchall()]
 
@@ -76,3 +82,11 @@ class PostgresHistory:
         with unavailable_on_error("asking whether it is there"):
             async with self._connections.connection() as connection:
                 await connection.execute(SQL["ping"])
+
+
+async def _check_not_quarantined(connection: Connection, portfolio_id: PortfolioId) -> None:
+    found = await (await connection.execute(SQL["find_quarantined"], {"portfolio_id": portfolio_id})).fetchone()
+    if found is not None:
+        raise PortfolioQuarantined(
+            f"portfolio {portfolio_id} is in quarantine: {found[0]}", portfolio_id=portfolio_id, reason=found[0]
+        )

@@ -13,13 +13,13 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg_pool import AsyncConnectionPool
 
-from persistence import postgres, row_codec
+from persistence import examined_rows, postgres, row_codec
 from persistence.postgres import Connection, first_line, severed_after, unavailable_on_error
 from persistence.row_codec import Batch
 from persistence.statements import SQL
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
-from portfolio.ports import NO_ROWS, Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
+from portfolio.ports import NO_ROWS, Claim, DamagedRow, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
 
 _log = logging.getLogger(__name__)
 
@@ -68,15 +68,28 @@ class PostgresJournal:
             if actor is None:
                 raise Corrupt(f"the database has no shard {self._shard_id}")
             raise Deposed(f"shard {self._shard_id} is meant for {actor}, not for {self._actor}")
-        self.epoch, seq, row_hash, checkpoint_seq, announced_seq, self._modulus, *branch, answering, lease_ms = row
-        self._head, self._branch = Head(seq, row_hash), Head(*branch)
+        claim = self._claim_of(row)
+        self.epoch, self._head, self._branch, self._modulus = claim.epoch, claim.head, claim.branch, claim.modulus
+        return claim
+
+    async def look(self) -> Claim:
+        """What a claim would give now; see ports.Journal. Raises ShardUnavailable."""
+        row = await self._fetch_one("look_at_shard", {"shard_id": self._shard_id})
+        if row is None:
+            raise Corrupt(f"the database has no shard {self._shard_id}")
+        claim = self._claim_of(row)
+        self._branch = claim.branch
+        return claim
+
+    def _claim_of(self, row: Sequence[Any]) -> Claim:
+        epoch, seq, row_hash, checkpoint_seq, announced_seq, modulus, *branch, answering, lease_ms = row
         return Claim(
-            epoch=self.epoch,
-            head=self._head,
+            epoch=epoch,
+            head=Head(seq, row_hash),
             checkpoint_seq=checkpoint_seq,
             announced_seq=announced_seq,
-            modulus=self._modulus,
-            branch=self._branch,
+            modulus=modulus,
+            branch=Head(*branch),
             # Its own lease needs no outlasting: the answer to an earlier attempt to begin may have been lost.
             answering=None if answering == self._owner else answering,
             lease_s=lease_ms / 1_000,
@@ -282,10 +295,10 @@ class PostgresJournal:
         if row is None or row[0] != self._owner:
             raise Deposed(f"shard {self._shard_id}: {row and row[0]} has claimed it from {self._owner}")
 
-    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
         """Rows after `after_seq`, checked; see ports.Journal."""
         expected = Head(after_seq, await self._row_hash(after_seq))
-        parameters = {"shard_id": self._shard_id, "after_seq": after_seq}
+        parameters = {"shard_id": self._shard_id, "after_seq": after_seq, "until_seq": claim.head.seq}
         with unavailable_on_error(f"replaying the journal of shard {self._shard_id}"):
             async with (
                 self._readers.connection() as connection,
@@ -294,9 +307,11 @@ class PostgresJournal:
             ):
                 await cursor.execute(SQL["select_journal_tail"], parameters)
                 while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
-                    for row in map(row_codec.decode, columns):
-                        expected = self._checked(row, expected)
-                        yield row
+                    for row in columns:
+                        found = self._examined(row, expected)
+                        # The next row was chained to the hash that is stored here, whatever this row has become.
+                        expected = Head(found.seq, found.row_hash)
+                        yield found
         if expected != claim.head:
             # Rows of somebody who has claimed the shard meanwhile are no corruption.
             await self.check_ownership()
@@ -305,12 +320,15 @@ class PostgresJournal:
                 "with the hash that its owner left"
             )
 
-    def _checked(self, row: StoredRow, expected: Head) -> Head:
+    def _examined(self, columns: Sequence[Any], expected: Head) -> StoredRow | DamagedRow:
+        row = examined_rows.examined(columns, expected.row_hash)
         if row.seq != expected.seq + 1:
             raise Corrupt(f"shard {self._shard_id}: journal row {row.seq} follows row {expected.seq}")
-        if row.row_hash != row_codec.rehashed(row, expected.row_hash):
-            raise Corrupt(f"shard {self._shard_id}: journal row {row.seq} does not match its hash")
-        return Head(row.seq, row.row_hash)
+        return row
+
+    def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+        """All rows of one portfolio; see ports.Journal."""
+        return examined_rows.life(self._readers, portfolio_id)
 
     async def _row_hash(self, seq: int) -> bytes:
         if seq == self._branch.seq:

@@ -69,15 +69,18 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
 def migrate(dsn: str, through: int | None = None) -> list[str]:
     """Apply what is missing, up to the migration `through` (None: all), in one transaction; gives the names applied."""
     with _connected(dsn) as connection:
-        connection.execute(SQL["lock_migrations"])
-        connection.execute(SQL["create_migrations"])
-        seen = {number for (number,) in connection.execute(SQL["select_migrations"])}
-        missing = [
-            step for step in migrations() if step.number not in seen and (through is None or step.number <= through)
-        ]
-        for step in missing:
-            connection.execute(step.sql)
-            connection.execute(SQL["insert_migration"], {"number": step.number, "name": step.name})
+        return apply_missing(connection, through)
+
+
+def apply_missing(connection: psycopg.Connection[tuple[Any, ...]], through: int | None = None) -> list[str]:
+    """The same in the transaction of a connection."""
+    connection.execute(SQL["lock_migrations"])
+    connection.execute(SQL["create_migrations"])
+    seen = {number for (number,) in connection.execute(SQL["select_migrations"])}
+    missing = [step for step in migrations() if step.number not in seen and (through is None or step.number <= through)]
+    for step in missing:
+        connection.execute(step.sql)
+        connection.execute(SQL["insert_migration"], {"number": step.number, "name": step.name})
     return [step.name for step in missing]
 
 

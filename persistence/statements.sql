@@ -32,6 +32,91 @@ on conflict do nothing;
 -- What every process of the cluster has to agree on.
 select shard_count, link_secret, doubling_to from cluster;
 
+-- name: select_signs_of_life
+-- Every shard, with what changes while its owner lives.
+select shard_id, actor, epoch, head_seq, renewed_at from shards;
+
+-- name: select_migration_names
+-- A backup names its schema, so that an older version refuses to restore it.
+select name from schema_migrations order by number;
+
+-- name: lift_time_limits
+-- A backup counts and copies everything, which no limit for serving fits.
+select set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '0', false);
+
+-- name: export_snapshot
+-- One moment for the manifest and for pg_dump, however much is committed in between.
+select pg_export_snapshot(), now(), current_setting('server_version');
+
+-- name: select_heads
+-- Where each shard says its journal ends, and where it does.
+select
+    shards.shard_id,
+    shards.head_seq,
+    encode(shards.head_hash, 'hex'),
+    coalesce(last.seq, shards.branch_seq),
+    encode(coalesce(last.row_hash, shards.branch_hash), 'hex')
+from shards
+left join lateral (
+    select seq, row_hash from journal where journal.shard_id = shards.shard_id order by seq desc limit 1
+) as last on true
+order by shards.shard_id;
+
+-- name: count_rows
+-- What a restore must bring back, counted by table.
+select 'journal', count(*) from journal
+union all select 'portfolios', count(*) from portfolios
+union all select 'positions', count(*) from positions
+union all select 'marks', count(*) from marks
+union all select 'quarantine', count(*) from quarantine;
+
+-- name: try_to_lock_migrations
+-- A restore keeps a service that starts meanwhile from making tables under it, and another restore away.
+select pg_try_advisory_lock(7315209648);
+
+-- name: select_relations
+-- What a database holds besides what Postgres and its extensions put there.
+select format('%I.%I', pg_namespace.nspname, pg_class.relname)
+from pg_class
+join pg_namespace on pg_namespace.oid = pg_class.relnamespace
+where pg_class.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+  and pg_namespace.nspname !~ '^pg_' and pg_namespace.nspname <> 'information_schema'
+  and not exists (
+      select from pg_depend
+      where classid = 'pg_class'::regclass and objid = pg_class.oid and deptype = 'e'
+  )
+order by 1;
+
+-- name: drop_relations
+-- Takes back a restore that turned out wrong; the database was empty before it.
+do $$
+declare
+    found regclass;
+begin
+    for found in
+        select pg_class.oid
+        from pg_class
+        join pg_namespace on pg_namespace.oid = pg_class.relnamespace
+        where pg_class.relkind in ('r', 'p')
+          and pg_namespace.nspname !~ '^pg_' and pg_namespace.nspname <> 'information_schema'
+          and not exists (
+              select from pg_depend
+              where classid = 'pg_class'::regclass and objid = pg_class.oid and deptype = 'e'
+          )
+    loop
+        execute format('drop table if exists %s cascade', found);
+    end loop;
+end $$;
+
+-- name: free_shards
+-- Nobody owns a restored shard, so its first owner waits for no lease and any actor may be the one. The leap in epochs
+-- keeps out whoever of the former cluster has claimed the shard since the backup and still writes to this address.
+update shards set owner = null, answering = null, actor = null, renewed_at = null, epoch = epoch + 1000000;
+
+-- name: analyze
+-- Gives the planner its statistics at once rather than some time later.
+analyze;
+
 -- name: claim_shard
 -- A new incarnation takes the shard: whoever had the old epoch can append no more. An actor that is not the one meant to
 -- own the shard gets nothing; the first of all becomes that one.
@@ -40,6 +125,13 @@ set epoch = epoch + 1, owner = %(owner)s, claimed_at = now(), actor = coalesce(a
 where shard_id = %(shard_id)s and (%(actor)s::text is null or actor is null or actor = %(actor)s)
 returning
     epoch, head_seq, head_hash, checkpoint_seq, announced_seq, modulus, branch_seq, branch_hash, answering, lease_ms;
+
+-- name: look_at_shard
+-- What a claim would give, for a successor that reads ahead.
+select
+    epoch, head_seq, head_hash, checkpoint_seq, announced_seq, modulus, branch_seq, branch_hash, answering, lease_ms
+from shards
+where shard_id = %(shard_id)s;
 
 -- name: select_actor
 -- Which actor is meant to own a shard.
@@ -105,8 +197,24 @@ select
     instrument_id, quantity, price, value, fee, detail, idempotency_key, request_hash, effective_at, recorded_at,
     row_hash
 from journal
-where shard_id = %(shard_id)s and seq > %(after_seq)s
+where shard_id = %(shard_id)s and seq > %(after_seq)s and seq <= %(until_seq)s
 order by seq;
+
+-- name: select_life
+-- All that happened to one portfolio, whichever shards it lived in, and the hash that each row is chained to: that of
+-- the row before it, or of the row where its shard branched off another.
+select
+    case when journal.seq = shards.branch_seq + 1 then shards.branch_hash else before.row_hash end as previous_hash,
+    journal.shard_id,
+    journal.seq, journal.epoch, journal.format, journal.portfolio_id, journal.version, journal.kind,
+    journal.transaction_id, journal.transaction_id_given, journal.transaction_type, journal.instrument_id,
+    journal.quantity, journal.price, journal.value, journal.fee, journal.detail, journal.idempotency_key,
+    journal.request_hash, journal.effective_at, journal.recorded_at, journal.row_hash
+from journal
+left join shards on shards.shard_id = journal.shard_id
+left join journal as before on before.shard_id = journal.shard_id and before.seq = journal.seq - 1
+where journal.portfolio_id = %(portfolio_id)s
+order by journal.version;
 
 -- name: select_row_hash
 -- Where the hash chain stood at the checkpoint.
@@ -209,6 +317,14 @@ where portfolio_id = %(portfolio_id)s and version < %(before_version)s and kind 
 order by version desc
 limit %(limit)s;
 
+-- name: read_one_snapshot
+-- First in a transaction of several reads that have to fit together.
+set transaction isolation level repeatable read read only;
+
+-- name: select_checkpoint_seq
+-- The row as of which the checkpoint is.
+select checkpoint_seq from shards where shard_id = %(shard_id)s;
+
 -- name: select_portfolio_checkpoints
 -- The books of a shard as they were at the checkpoint, without their positions.
 select
@@ -227,7 +343,8 @@ join portfolios on portfolios.portfolio_id = positions.portfolio_id
 where portfolios.shard_id = %(shard_id)s;
 
 -- name: upsert_portfolio_checkpoints
--- Brings the books that changed up to the checkpoint.
+-- Brings the books that changed up to the checkpoint; what an opening fixed is written too, so that it mends what was
+-- damaged there.
 insert into portfolios (
     shard_id, portfolio_id, name, base_currency, allow_short, min_cash, status, version, total_value, cash,
     realized_pnl, income, fees, taxes, net_deposits, transfers_at_cost, created_at, updated_at
@@ -241,7 +358,8 @@ from unnest(
     %(updated_at)s::timestamptz[]
 ) as rows
 on conflict (portfolio_id) do update
-set status = excluded.status, version = excluded.version, total_value = excluded.total_value, cash = excluded.cash,
+set name = excluded.name, base_currency = excluded.base_currency, allow_short = excluded.allow_short,
+    min_cash = excluded.min_cash, created_at = excluded.created_at, status = excluded.status, version = excluded.version, total_value = excluded.total_value, cash = excluded.cash,
     realized_pnl = excluded.realized_pnl, income = excluded.income, fees = excluded.fees, taxes = excluded.taxes,
     net_deposits = excluded.net_deposits, transfers_at_cost = excluded.transfers_at_cost,
     updated_at = excluded.updated_at;
@@ -282,6 +400,28 @@ where positions.portfolio_id = closed.portfolio_id and positions.instrument_id =
 update shards
 set checkpoint_seq = %(checkpoint_seq)s, announced_seq = %(announced_seq)s
 where shard_id = %(shard_id)s and epoch = %(epoch)s;
+
+-- name: select_quarantine
+-- Books that the checkpoint has passed by: a recovering shard makes them anew from all of their rows.
+select portfolio_id, reason from quarantine where shard_id = %(shard_id)s;
+
+-- name: upsert_quarantine
+-- Fenced, so that a deposed owner sets nothing apart. The moment stays that of the first time.
+with owned as (select 1 from shards where shard_id = %(shard_id)s and epoch = %(epoch)s for share)
+insert into quarantine (portfolio_id, shard_id, reason)
+select rows.portfolio_id, %(shard_id)s, rows.reason
+from unnest(%(portfolio_id)s::text[], %(reason)s::text[]) as rows (portfolio_id, reason)
+where exists (select 1 from owned)
+on conflict (portfolio_id) do update
+set shard_id = excluded.shard_id, reason = excluded.reason;
+
+-- name: delete_quarantine
+-- In the transaction that saves their books: until then the checkpoint does not have what it passed by.
+delete from quarantine where portfolio_id = any(%(portfolio_ids)s::text[]);
+
+-- name: find_quarantined
+-- Whether one portfolio is in quarantine, why, and since when.
+select reason, since from quarantine where portfolio_id = %(portfolio_id)s;
 
 -- name: upsert_marks
 -- The newest as_of of an instrument wins; rows come sorted, so that two requests cannot deadlock.

@@ -103,6 +103,12 @@ class OutcomeUnknown(PortfolioError):
     code = "outcome-unknown"
 
 
+class PortfolioQuarantined(PortfolioError):
+    """The portfolio's journal rows do not add up, so it answers nothing. Asking again helps only once they are mended."""
+
+    code = "portfolio-quarantined"
+
+
 class Corrupt(PortfolioError):
     """Stored data or a book breaks an invariant of ours. The shard stops; an operator has to look."""
 

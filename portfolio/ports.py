@@ -75,6 +75,27 @@ class StoredRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DamagedRow:
+    """A row that is in its place, and whose content cannot be read or does not match its hash."""
+
+    seq: int
+    portfolio_id: PortfolioId
+    version: int
+    reason: str
+    row_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBooks:
+    """What a checkpoint holds, as of row `seq`. `unreadable` says why a book cannot be read; `positions` are those of all, readable or not."""
+
+    seq: int
+    books: Mapping[PortfolioId, Book]
+    unreadable: Mapping[PortfolioId, str]
+    positions: Mapping[PortfolioId, frozenset[InstrumentId]]
+
+
+@dataclass(frozen=True, slots=True)
 class ValuedBook:
     """A book with its figures, as the checkpoint stores them."""
 
@@ -86,13 +107,15 @@ class ValuedBook:
 class Checkpoint:
     """The books that changed up to `seq`, and the positions that left them since the checkpoint before.
 
-    `books` is read once, a few at a time, so that no more are valued at once than are written.
+    `books` is read once, a few at a time, so that no more are valued at once than are written. `released` are those of
+    them that are in quarantine no longer.
     """
 
     seq: int
     announced_seq: int
     books: Iterable[ValuedBook]
     closed: Sequence[tuple[PortfolioId, InstrumentId]]
+    released: Sequence[PortfolioId] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +132,9 @@ class Journal(Protocol):
 
     async def claim(self) -> Claim:
         """Take the shard; whoever owned it can append no more. Raises Deposed if it is meant for another actor."""
+
+    async def look(self) -> Claim:
+        """What a claim would give now, without claiming. Raises Corrupt if there is no such shard."""
 
     async def begin_answering(self, lease_s: float) -> None:
         """Say that this owner serves now, under leases of that length. Raises Deposed or ShardUnavailable."""
@@ -139,8 +165,15 @@ class Journal(Protocol):
     async def check_ownership(self) -> None:
         """Raises Deposed if another incarnation has taken the shard."""
 
-    def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
-        """Rows after `after_seq`, in order, checked for gaps and against the hash chain. Raises Corrupt."""
+    def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
+        """Rows from after `after_seq` to the claim's head, in order, each checked against its hash, the chain going on from
+        the stored one.
+
+        Raises Corrupt if a row is missing or the end is not the claim's.
+        """
+
+    def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+        """All rows of one portfolio, of whatever shard, by version, each checked against its hash."""
 
     async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
         """Request hashes of the keys used after `after_seq`."""
@@ -156,13 +189,19 @@ class Journal(Protocol):
 
 
 class CheckpointStore(Protocol):
-    """The books of one shard as of some row of its journal."""
+    """The books of one shard as of some row of its journal, and those that the checkpoint passes by."""
 
-    async def load(self) -> Mapping[PortfolioId, Book]:
-        """Every book, at the claim's checkpoint_seq."""
+    async def load(self) -> SavedBooks:
+        """Every book, as of the newest checkpoint."""
 
     async def save(self, checkpoint: Checkpoint, epoch: int) -> None:
         """Store a checkpoint, whole or not at all. Raises Deposed if `epoch` no longer owns the shard."""
+
+    async def quarantined(self) -> Mapping[PortfolioId, str]:
+        """The shard's portfolios that are in quarantine, and why."""
+
+    async def set_apart(self, reasons: Mapping[PortfolioId, str], epoch: int) -> None:
+        """Put portfolios into quarantine. Raises Deposed if `epoch` no longer owns the shard."""
 
 
 class MarkStore(Protocol):

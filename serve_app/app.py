@@ -106,6 +106,11 @@ def build(arguments: Arguments) -> serve.Application:
     deployment = serve.deployment(
         name="api",
         max_ongoing_requests=ONGOING_MAX,
+        # A new version's replica is there before the old one's goes.
+        max_surge_percent=100,
+        # A killed replica is noticed within a second; one that hangs for half a minute is made anew.
+        health_check_period_s=1,
+        health_check_timeout_s=10,
         ray_actor_options={"num_cpus": 0},
         logging_config={"enable_access_log": False},
     )

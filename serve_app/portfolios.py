@@ -35,7 +35,13 @@ NoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", max_length
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
 
-_READ_ERRORS: Final = ("portfolio-not-found", "invalid-request", "overloaded", "shard-unavailable")
+_READ_ERRORS: Final = (
+    "portfolio-not-found",
+    "invalid-request",
+    "overloaded",
+    "shard-unavailable",
+    "portfolio-quarantined",
+)
 _WRITE_ERRORS: Final = (
     *_READ_ERRORS,
     "status-forbids",
@@ -70,7 +76,7 @@ def _stated(status: int, headers: dict[str, Any], *codes: str) -> dict[int | str
         201,
         _OPENED,
         *("portfolio-exists", "invalid-request", "body-too-large", "idempotency-key-reused"),
-        *("overloaded", "shard-unavailable", "outcome-unknown"),
+        *("overloaded", "shard-unavailable", "outcome-unknown", "portfolio-quarantined"),
     ),
     openapi_extra=json_body(PortfolioOpening, examples.OPENING),
 )
@@ -95,7 +101,7 @@ async def list_portfolios(
     cursor: Cursor = None,
     status: Annotated[Status | None, AnyCase] = None,
 ) -> Response:
-    """Every portfolio, ordered by id."""
+    """Every portfolio, ordered by id. Those in quarantine are left out, as their figures are not known; /readyz names them."""
     after = place_of(cursor) if cursor is not None else ""
     # One more than asked for tells whether there is a next page.
     found = await backend_of(request).gateway.page(after, limit + 1, status)

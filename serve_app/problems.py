@@ -35,8 +35,11 @@ _STATUSES: Final[Mapping[str, HTTPStatus]] = {
     "shard-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "wrong-shard": HTTPStatus.SERVICE_UNAVAILABLE,
     "outcome-unknown": HTTPStatus.SERVICE_UNAVAILABLE,
+    "portfolio-quarantined": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _RETRY_AFTER_S: Final = {HTTPStatus.TOO_MANY_REQUESTS: 1, HTTPStatus.SERVICE_UNAVAILABLE: 1}
+_OPERATOR_S: Final = {"portfolio-quarantined": 60}
+"""An operator has to act first: whoever comes again every second would do so for hours."""
 _RETRY_HEADERS: Final = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 
 
@@ -86,13 +89,14 @@ def _members(code: str, status: HTTPStatus, detail: str, cause: Mapping[str, Any
 
 def problem_response(error: PortfolioError) -> Response:
     """The answer that tells of `error`."""
-    return _response(problem(error), status_of(error))
+    wait_s = _OPERATOR_S.get(error.code)
+    return _response(problem(error), status_of(error), None if wait_s is None else {"Retry-After": str(wait_s)})
 
 
 def _response(members: Mapping[str, Any], status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
     sent = dict(headers or {})
     if status in _RETRY_AFTER_S:
-        sent["Retry-After"] = str(_RETRY_AFTER_S[status])
+        sent.setdefault("Retry-After", str(_RETRY_AFTER_S[status]))
     return Response(to_json(members), status.value, sent, PROBLEM_JSON)
 
 

@@ -55,10 +55,15 @@ class UpdateResults(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether everything that serves is there; `failing` names what is not."""
+    """Whether everything that serves is there; `failing` names what is not.
+
+    `quarantined` says of portfolios that are set apart what is wrong with them, of a hundred for each shard at most.
+    They do not make the service unready, because all others are served.
+    """
 
     status: str
     failing: dict[str, str]
+    quarantined: dict[str, str]
 
 
 class Versions(BaseModel):

@@ -24,6 +24,7 @@ from portfolio.errors import (
     InvalidRequest,
     PortfolioError,
     PortfolioNotFound,
+    PortfolioQuarantined,
     ShortNotAllowed,
     StatusForbids,
 )
@@ -90,13 +91,19 @@ class Checker:
         new = [portfolio_id for portfolio_id in rows if portfolio_id not in self.accounts]
         if len(self.accounts) + len(new) > PORTFOLIOS_MAX:
             raise InvalidRequest(f"the file has more than {PORTFOLIOS_MAX:,} portfolios")
-        books = await asyncio.gather(*(self._ask(partial(self._gateway.book, it)) for it in new))
+        books = await asyncio.gather(*(self._book(it) for it in new))
         for portfolio_id, book in zip(new, books, strict=True):
             self.accounts[portfolio_id] = self._account(portfolio_id, book, rows[portfolio_id])
         chunks = [(self.accounts[portfolio_id], list(chunks_of(found))) for portfolio_id, found in rows.items()]
         await asyncio.gather(*(self._find_known(account, len(found)) for account, found in chunks))
         for account, found in chunks:
             self._simulate(account, found)
+
+    async def _book(self, portfolio_id: PortfolioId) -> Book | PortfolioQuarantined | None:
+        try:
+            return await self._ask(partial(self._gateway.book, portfolio_id))
+        except PortfolioQuarantined as error:
+            return error
 
     async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
         async with self._questions:
@@ -113,11 +120,15 @@ class Checker:
                 self._ids_seen.add(given)
             yield item
 
-    def _account(self, portfolio_id: PortfolioId, book: Book | None, items: Sequence[Item]) -> Account:
-        if book is not None:
+    def _account(
+        self, portfolio_id: PortfolioId, book: Book | PortfolioQuarantined | None, items: Sequence[Item]
+    ) -> Account:
+        if isinstance(book, Book):
             return Account(portfolio_id, None, book, book.version)
         naming = next((item for item in items if "portfolio_name" in item.opening), None)
         try:
+            if book is not None:
+                raise book
             if naming is None:
                 raise PortfolioNotFound(f"there is no portfolio {portfolio_id}: give a portfolio_name to open it")
             opening = OpenPortfolio(portfolio_id=portfolio_id, **naming.opening)

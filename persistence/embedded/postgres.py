@@ -9,16 +9,38 @@ from contextlib import suppress
 from pathlib import Path
 
 from persistence.data_dir_lock import DataDirLock
+from persistence.embedded.account import choose_account
 from persistence.embedded.binaries import postgres_binaries, reachable_binaries
 from persistence.embedded.errors import EmbeddedServerError, os_errors_translated
-from persistence.embedded.home import open_home
-from persistence.embedded.postgres_launch import HeldPostgres
+from persistence.embedded.home import ServerHome, open_home
+from persistence.embedded.postgres_launch import HeldPostgres, noted_address
 from persistence.embedded.postgres_session import DATABASE
 from persistence.embedded.postmaster import Postmaster
 from persistence.embedded.process import Deadline
 from persistence.embedded.server import EmbeddedServer
 
 logger = logging.getLogger(__name__)
+
+HOME = "postgres"
+
+
+def has_data(data_dir: Path) -> bool:
+    """Whether an embedded Postgres has ever been made in a data directory."""
+    return (data_dir / HOME / "data").exists()
+
+
+def running_address(data_dir: Path) -> str:
+    """The `dsn` of the Postgres that a running service has in its data directory; it is only looked at.
+
+    Raises a kind of EmbeddedServerError if it does not run, or belongs to another user.
+    """
+    path = data_dir.resolve() / HOME
+    with os_errors_translated("Postgres", path):
+        home = ServerHome(path=path, account=choose_account(None, data=path / "data"))
+        note = Postmaster(home=home, progress=logger.info).note()
+    if note is None:
+        raise EmbeddedServerError("Postgres is not running", where=path, advice="Try again once the service is up.")
+    return noted_address(DATABASE, note, home=home)
 
 
 class EmbeddedPostgres(EmbeddedServer):
@@ -95,7 +117,7 @@ class EmbeddedPostgres(EmbeddedServer):
                 held.lock.release()
 
     def _take_data_dir(self) -> HeldPostgres:
-        home = open_home(self._data_dir, "postgres", account=self._account)
+        home = open_home(self._data_dir, HOME, account=self._account)
         lock = DataDirLock(home.path)
         lock.acquire()
         try:

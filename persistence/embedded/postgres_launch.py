@@ -22,6 +22,11 @@ PORT_ATTEMPTS = 5
 PGPASS = "pgpass"
 
 
+def noted_address(database: str, note: PostmasterNote, *, home: ServerHome) -> str:
+    """The libpq address of a database of the running server in `home`, over its socket if it has one."""
+    return address(database, host=note.sockets or LOOPBACK, port=note.port, password_file=home.path / PGPASS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldPostgres:
     """The home of a Postgres, locked for us; `sockets` is None where no directory is short enough for a socket."""
@@ -44,14 +49,10 @@ class HeldPostgres:
         note = self.postmaster.note()
         if note is None:
             raise EmbeddedServerError("Postgres is not running", where=self.home.path, advice="Call start() again.")
-        return self._address(database, note)
-
-    def _address(self, database: str, note: PostmasterNote) -> str:
-        host = self.sockets if self.sockets is not None else LOOPBACK
-        return address(database, host=host, port=note.port, password_file=self.home.path / PGPASS)
+        return noted_address(database, note, home=self.home)
 
     def _answers(self, note: PostmasterNote) -> bool:
-        return answers(self._address(MAINTENANCE_DATABASE, note), password_file=self.home.path / PGPASS)
+        return answers(noted_address(MAINTENANCE_DATABASE, note, home=self.home), password_file=self.home.path / PGPASS)
 
     def _adopt(self, deadline: Deadline) -> bool:
         """Whether a running server serves us; one that does not listen as we want, or does not answer, does not."""

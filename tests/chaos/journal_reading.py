@@ -54,5 +54,7 @@ def read_truth(dsn: str) -> Truth:
 
 
 def _rows(connection: psycopg.Connection[tuple[Any, ...]], shard_id: int) -> list[StoredRow]:
-    cursor = connection.execute(SQL["select_journal_tail"], {"shard_id": shard_id, "after_seq": 0})
+    cursor = connection.execute(
+        SQL["select_journal_tail"], {"shard_id": shard_id, "after_seq": 0, "until_seq": 2**63 - 1}
+    )
     return [decode(columns) for columns in cursor]

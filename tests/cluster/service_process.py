@@ -131,7 +131,11 @@ class ServiceProcess:
 
     def shards(self) -> list[psutil.Process]:
         """The processes of its shards."""
-        return [process for process in self.processes() if process.name().startswith("ray::ShardActor")]
+        return self.named("ray::ShardActor")
+
+    def named(self, text: str) -> list[psutil.Process]:
+        """Those of its processes that have `text` in their name or command, which Ray's workers put there."""
+        return [process for process in self.processes() if text in _title(process)]
 
     def postmaster(self) -> psutil.Process | None:
         """The embedded Postgres' first process, None if it does not run."""
@@ -148,6 +152,16 @@ class ServiceProcess:
         found += sorted((self.settings.data_dir / "postgres" / "log").glob("*.log"))
         ends = {log: log.read_text(errors="replace").splitlines()[-lines:] for log in found if log.exists()}
         return "\n".join(f"--- {log}\n" + "\n".join(end) for log, end in ends.items())
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to `up` itself, and to no process that it started."""
+        assert self._child is not None
+        self._child.send_signal(number)
+
+    def press_ctrl_c(self) -> None:
+        """What a terminal does: the whole process group of `up` is interrupted."""
+        assert self._child is not None
+        os.killpg(self._child.pid, signal.SIGINT)
 
     def kill_everything(self, chance: random.Random) -> int:
         """Kill -9 every process of it at one moment, in any order; gives how many there were."""
@@ -178,6 +192,12 @@ def free_port() -> int:
         with suppress(OSError):
             socket.create_server(("127.0.0.1", port)).close()
             return port
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join([process.name(), *process.cmdline()])
+    return ""
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import psycopg
 import pytest
 import pytest_asyncio
 from psycopg_pool import AsyncConnectionPool
@@ -18,6 +19,7 @@ from persistence.journal import PostgresJournal
 from persistence.mark_store import PostgresMarkStore
 from persistence.migrate import set_up_cluster
 from persistence.redis_mirror import STREAM, RedisMirror
+from portfolio.entries import Booked
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.ports import CheckpointStore, Journal, MarkStore, Mirror
 from tests.oracles.memory_store import (
@@ -43,6 +45,12 @@ class Store(Protocol):
     def marks(self) -> MarkStore:
         """The marks of the cluster."""
 
+    def spoil_row(self, seq: int) -> None:
+        """Change the fee of a row of shard 0, behind everybody's back."""
+
+    def spoil_checkpoint(self, portfolio_id: PortfolioId) -> None:
+        """Give a portfolio in the checkpoint a status that there is not."""
+
 
 class MemoryStore:
     def __init__(self) -> None:
@@ -57,6 +65,15 @@ class MemoryStore:
 
     def marks(self) -> MarkStore:
         return MemoryMarkStore(self._database)
+
+    def spoil_row(self, seq: int) -> None:
+        rows = self._database.shards[ShardId(0)].rows
+        entry = rows[seq - 1].entry
+        assert isinstance(entry, Booked)
+        rows[seq - 1] = replace(rows[seq - 1], entry=replace(entry, fee=entry.fee + 1))
+
+    def spoil_checkpoint(self, portfolio_id: PortfolioId) -> None:
+        self._database.shards[ShardId(0)].unreadable[portfolio_id] = "its status is none"
 
 
 class PostgresStore:
@@ -74,6 +91,14 @@ class PostgresStore:
 
     def marks(self) -> MarkStore:
         return PostgresMarkStore(self._pool)
+
+    def spoil_row(self, seq: int) -> None:
+        with psycopg.connect(self._dsn) as connection:
+            connection.execute("update journal set fee = fee + 1 where shard_id = 0 and seq = %s", [seq])
+
+    def spoil_checkpoint(self, portfolio_id: PortfolioId) -> None:
+        with psycopg.connect(self._dsn) as connection:
+            connection.execute("update portfolios set status = 'none' where portfolio_id = %s", [portfolio_id])
 
 
 @pytest_asyncio.fixture(params=["memory", "postgres"])

@@ -24,7 +24,7 @@ def _checkpoint(
 
 
 async def test_nothing_is_loaded_where_nothing_was_saved(store: Store) -> None:
-    assert await store.checkpoints().load() == {}
+    assert (await store.checkpoints().load()).books == {}
 
 
 async def test_books_come_back_to_the_last_digit(store: Store) -> None:
@@ -34,7 +34,7 @@ async def test_books_come_back_to_the_last_digit(store: Store) -> None:
     scribe.rows(updated(3, buy("100.00000001", "20.12345678"), split("1:3"), sell("7", "61.5", fee="1.25")))
     claim = await store.journal().claim()
     await store.checkpoints().save(_checkpoint(601, scribe.books.values()), claim.epoch)
-    loaded = await store.checkpoints().load()
+    loaded = (await store.checkpoints().load()).books
     assert {name: exactly(book) for name, book in loaded.items()} == {
         name: exactly(book) for name, book in scribe.books.items()
     }
@@ -56,7 +56,7 @@ async def test_a_later_checkpoint_replaces_what_it_names_and_leaves_the_rest(sto
     await checkpoints.save(_checkpoint(4, scribe.books.values()), claim.epoch)
     scribe.rows(updated(1, buy("1", "4")))
     await checkpoints.save(_checkpoint(5, [scribe.books[portfolio(1)]]), claim.epoch)
-    assert await checkpoints.load() == scribe.books
+    assert (await checkpoints.load()).books == scribe.books
 
 
 async def test_a_position_at_zero_leaves_the_checkpoint(store: Store) -> None:
@@ -67,7 +67,7 @@ async def test_a_position_at_zero_leaves_the_checkpoint(store: Store) -> None:
     await checkpoints.save(_checkpoint(2, scribe.books.values()), claim.epoch)
     scribe.rows(updated(1, sell("2", "4")))
     await checkpoints.save(_checkpoint(3, scribe.books.values(), ((portfolio(1), X),)), claim.epoch)
-    assert (await checkpoints.load())[portfolio(1)].positions == {}
+    assert (await checkpoints.load()).books[portfolio(1)].positions == {}
 
 
 async def test_shards_have_checkpoints_of_their_own(store: Store) -> None:
@@ -77,8 +77,8 @@ async def test_shards_have_checkpoints_of_their_own(store: Store) -> None:
         scribe.rows(opened(shard_id))
         checkpoint = _checkpoint(1, [scribe.books[portfolio(shard_id)]])
         await store.checkpoints(shard_id).save(checkpoint, claim.epoch)
-    assert list(await store.checkpoints(0).load()) == [portfolio(0)]
-    assert list(await store.checkpoints(1).load()) == [portfolio(1)]
+    assert list((await store.checkpoints(0).load()).books) == [portfolio(0)]
+    assert list((await store.checkpoints(1).load()).books) == [portfolio(1)]
 
 
 async def test_a_deposed_owner_saves_nothing(store: Store) -> None:
@@ -88,5 +88,5 @@ async def test_a_deposed_owner_saves_nothing(store: Store) -> None:
     scribe.rows(opened(1))
     with pytest.raises(Deposed):
         await checkpoints.save(_checkpoint(9, scribe.books.values()), old.epoch)
-    assert await checkpoints.load() == {}
+    assert (await checkpoints.load()).books == {}
     assert (await store.journal().claim()).checkpoint_seq == 0

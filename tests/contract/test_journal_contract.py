@@ -18,7 +18,9 @@ from tests.oracles.rows import Scribe, opened, portfolio, updated
 async def _all_rows(store: Store, shard_id: int = 0) -> list[StoredRow]:
     journal = store.journal(shard_id)
     claim = await journal.claim()
-    return [row async for row in journal.tail(claim, 0)]
+    rows = [row async for row in journal.tail(claim, 0)]
+    assert all(isinstance(row, StoredRow) for row in rows)
+    return [row for row in rows if isinstance(row, StoredRow)]
 
 
 async def _appended(journal: Journal, scribe: Scribe, number: int, count: int) -> None:

@@ -24,6 +24,7 @@ ROUTES = {
     ("get", "/healthz"): {200},
     ("get", "/readyz"): {200, 429, 503},
     ("get", "/version"): {200, 429},
+    ("get", "/metrics"): {200, 429},
 }
 """At least these answers are documented for each route; what else there is has to hold the same rules."""
 

@@ -102,9 +102,12 @@ async def test_a_shard_that_hangs_is_told_of_and_holds_nobody_else_up(service: R
                     http.get(path(pair.disturbed, "state")),
                     http.get(f"{API}/portfolios"),
                     http.post(f"{API}/updates", json=both),
-                    http.get("/readyz"),
                 )
             ]
+            began = time.monotonic()
+            ready, metrics = await asyncio.gather(http.get("/readyz"), http.get("/metrics"))
+            # Who asks how the shards are is told soon that one does not say.
+            assert time.monotonic() - began < 5
             await asyncio.sleep(0.2)
             for _ in range(20):
                 began = time.monotonic()
@@ -112,13 +115,14 @@ async def test_a_shard_that_hangs_is_told_of_and_holds_nobody_else_up(service: R
                 assert (await http.get(path(pair.other, "state"))).status_code == 200
                 assert (await http.get("/healthz")).status_code == 200
                 assert time.monotonic() - began < 1
-            written, read, listed, batch, ready = await asyncio.gather(*waiting)
+            written, read, listed, batch = await asyncio.gather(*waiting)
         assert_problem(written, 503, "outcome-unknown")
         assert_problem(read, 503, "shard-unavailable")
         assert_problem(listed, 503, "shard-unavailable")
         outcomes = [(one["status"], one.get("problem", {}).get("code")) for one in batch.json()["results"]]
         assert outcomes == [(503, "outcome-unknown"), (200, None)]
         assert ready.status_code == 503
+        assert f'portfolio_shard_answers{{shard="{pair.shard_id}"}} 0.0' in metrics.text
         assert list(ready.json()["failing"]) == [f"shard-{pair.shard_id}"]
         # Only the retry tells; either way each is booked once.
         again = await http.post(path(pair.disturbed, "update"), json=DEPOSIT, headers={"Idempotency-Key": "k"})

@@ -20,7 +20,7 @@ from persistence.journal import PostgresJournal
 from portfolio.entries import Booked, Entry, Opened, StatusChanged
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
 from portfolio.ids import Currency, IdempotencyKey, InstrumentId, PortfolioId, ShardId
-from portfolio.ports import Head, PendingRow, StoredRow
+from portfolio.ports import DamagedRow, Head, PendingRow, StoredRow
 from portfolio.status import Status
 from portfolio.transactions import Ratio, TransactionType
 from tests.integration.conftest import Inspector
@@ -79,7 +79,9 @@ _versions = itertools.count(1)
 
 async def _read(journal: PostgresJournal, after_seq: int = 0) -> list[StoredRow]:
     claim = await journal.claim()
-    return [row async for row in journal.tail(claim, after_seq)]
+    rows = [row async for row in journal.tail(claim, after_seq)]
+    assert all(isinstance(row, StoredRow) for row in rows)
+    return [row for row in rows if isinstance(row, StoredRow)]
 
 
 @settings(
@@ -176,25 +178,49 @@ def _tampered(name: str, statement: LiteralString) -> Any:
         _tampered("no detail", "update journal set detail = null where seq = 1"),
         _tampered("format", "update journal set format = 2 where seq = 2"),
         _tampered("hash", "update journal set row_hash = sha256(row_hash) where seq = 2"),
-        _tampered("last hash", "update journal set row_hash = sha256(row_hash) where seq = 5"),
-        _tampered("row gone", "delete from journal where seq = 2"),
-        _tampered("first row gone", "delete from journal where seq = 1"),
-        _tampered("last row gone", "delete from journal where seq = 5"),
-        _tampered("all rows gone", "truncate journal"),
         _tampered("rows swapped", "update journal set seq = case seq when 2 then 3 else 2 end where seq in (2, 3)"),
         _tampered("portfolio", "update journal set portfolio_id = 'P-2' where seq = 3"),
-        _tampered("head", "update shards set head_seq = 4 where shard_id = 0"),
-        _tampered("head hash", "update shards set head_hash = '' where shard_id = 0"),
     ],
 )
-async def test_tampering_is_found(journal: PostgresJournal, inspector: Inspector, statement: LiteralString) -> None:
+async def test_a_tampered_row_is_named_and_those_around_it_are_whole(
+    journal: PostgresJournal, inspector: Inspector, statement: LiteralString
+) -> None:
+    await _five_rows(journal)
+    if "case seq" in statement:
+        inspector.do("alter table journal drop constraint journal_pkey")
+    assert inspector.do(statement) != 0
+    claim = await journal.claim()
+    rows = [row async for row in journal.tail(claim, 0)]
+    assert [row.seq for row in rows] == [1, 2, 3, 4, 5]
+    damaged = [row for row in rows if isinstance(row, DamagedRow)]
+    assert 1 <= len(damaged) <= 3
+    assert all(str(row.seq) in row.reason for row in damaged)
+
+
+async def _five_rows(journal: PostgresJournal) -> None:
     scribe = Scribe()
     await journal.append(scribe.rows(opened(1, cash="1000")))
     await journal.append(scribe.rows(updated(1, buy("10", "7"), split("2:1"))))
     await journal.append(scribe.rows(updated(1, deposit("1"), key="k")))
     assert len(await _read(journal)) == 5
-    if "case seq" in statement:
-        inspector.do("alter table journal drop constraint journal_pkey")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        _tampered("last hash", "update journal set row_hash = sha256(row_hash) where seq = 5"),
+        _tampered("row gone", "delete from journal where seq = 2"),
+        _tampered("first row gone", "delete from journal where seq = 1"),
+        _tampered("last row gone", "delete from journal where seq = 5"),
+        _tampered("all rows gone", "truncate journal"),
+        _tampered("head", "update shards set head_seq = 4 where shard_id = 0"),
+        _tampered("head hash", "update shards set head_hash = '' where shard_id = 0"),
+    ],
+)
+async def test_a_journal_that_is_not_whole_is_found(
+    journal: PostgresJournal, inspector: Inspector, statement: LiteralString
+) -> None:
+    await _five_rows(journal)
     assert inspector.do(statement) != 0
     with pytest.raises(Corrupt):
         await _read(journal)

@@ -18,6 +18,7 @@ from portfolio.ports import (
     NO_ROWS,
     Checkpoint,
     Claim,
+    DamagedRow,
     DuplicateKeys,
     Fence,
     Head,
@@ -26,6 +27,7 @@ from portfolio.ports import (
     Picture,
     RecordedMark,
     RequestKey,
+    SavedBooks,
     StoredRow,
 )
 
@@ -47,6 +49,7 @@ class StoredShard:
     checkpoint_seq: int = 0
     announced_seq: int = 0
     books: dict[PortfolioId, Book] = field(default_factory=dict)
+    unreadable: dict[PortfolioId, str] = field(default_factory=dict)
 
     @property
     def head(self) -> Head:
@@ -55,7 +58,7 @@ class StoredShard:
 
     def after(self, seq: int) -> list[StoredRow]:
         """The shard's own rows after one."""
-        return self.rows[max(0, seq - self.branch.seq) :]
+        return [row for row in self.rows if row.seq > seq]
 
 
 class MemoryDatabase:
@@ -65,6 +68,7 @@ class MemoryDatabase:
         self.shards: dict[ShardId, StoredShard] = defaultdict(StoredShard)
         self.marks: dict[InstrumentId, RecordedMark] = {}
         self.shard_count = 1
+        self.quarantine: dict[PortfolioId, tuple[ShardId, str]] = {}
         self._ticks = 0
 
     def tick(self) -> datetime:
@@ -98,6 +102,10 @@ class MemoryJournal:
         shard.epoch += 1
         shard.owner = self._owner
         self.epoch = shard.epoch
+        return await self.look()
+
+    async def look(self) -> Claim:
+        shard = self._shard
         answering = None if shard.answering == self._owner else shard.answering
         return Claim(
             epoch=shard.epoch,
@@ -122,15 +130,11 @@ class MemoryJournal:
         shard, modulus = self._shard, self._modulus
         if shard.checkpoint_seq != shard.head.seq:
             raise ShardUnavailable("the checkpoint is behind")
-        self._database.shards[ShardId(self._shard_id + modulus)] = StoredShard(
-            modulus=2 * modulus,
-            branch=shard.head,
-            parent=shard,
-            checkpoint_seq=shard.checkpoint_seq,
-            announced_seq=shard.announced_seq,
-            books={portfolio_id: shard.books.pop(portfolio_id) for portfolio_id in moving},
-        )
-        shard.modulus = 2 * modulus
+        sibling = self._database.shards[ShardId(self._shard_id + modulus)]
+        sibling.modulus = shard.modulus = 2 * modulus
+        sibling.branch, sibling.parent = shard.head, shard
+        sibling.checkpoint_seq, sibling.announced_seq = shard.checkpoint_seq, shard.announced_seq
+        sibling.books = {name: shard.books.pop(name) for name in moving if name in shard.books}
 
     async def begin_answering(self, lease_s: float) -> None:
         await self.renew()
@@ -187,18 +191,30 @@ class MemoryJournal:
         if self._shard.owner != self._owner:
             raise Deposed(f"{self._shard.owner} owns the shard, not {self._owner}")
 
-    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
-        before = [self._shard.branch, *(Head(row.seq, row.row_hash) for row in self._shard.rows)]
-        expected = before[after_seq - self._shard.branch.seq]
-        for row in self._shard.after(after_seq):
-            pending = PendingRow(row.entry, row.idempotency_key, row.request_hash)
-            if row.seq != expected.seq + 1 or row.row_hash != _chained(expected.row_hash, pending):
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
+        heads = [self._shard.branch, *(Head(row.seq, row.row_hash) for row in self._shard.rows)]
+        found = [head for head in heads if head.seq == after_seq]
+        if not found:
+            raise Corrupt(f"row {after_seq}, where the checkpoint ends, is missing")
+        (expected,) = found
+        for row in [row for row in self._shard.after(after_seq) if row.seq <= claim.head.seq]:
+            if row.seq != expected.seq + 1:
                 raise Corrupt(f"row {row.seq} does not follow row {expected.seq}")
+            examined = _examined(row, expected.row_hash)
             expected = Head(row.seq, row.row_hash)
-            yield row
+            yield examined
         if expected != claim.head:
             await self.check_ownership()
             raise Corrupt(f"the journal ends at {expected.seq}, expected {claim.head.seq}")
+
+    async def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+        found: list[tuple[StoredRow, bytes]] = []
+        for shard in self._database.shards.values():
+            hashes = {row.seq: row.row_hash for row in shard.rows} | {shard.branch.seq: shard.branch.row_hash}
+            mine = [row for row in shard.rows if row.entry.portfolio_id == portfolio_id]
+            found += [(row, hashes.get(row.seq - 1, b"missing")) for row in mine]
+        for row, previous in sorted(found, key=lambda pair: pair[0].entry.version):
+            yield _examined(row, previous)
 
     async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
         return _keys(self._shard.after(after_seq))
@@ -228,6 +244,13 @@ def _keys(rows: Iterable[StoredRow]) -> dict[RequestKey, bytes]:
     }
 
 
+def _examined(row: StoredRow, previous: bytes) -> StoredRow | DamagedRow:
+    if row.row_hash == _chained(previous, PendingRow(row.entry, row.idempotency_key, row.request_hash)):
+        return row
+    reason = f"journal row {row.seq} does not match its hash"
+    return DamagedRow(row.seq, row.entry.portfolio_id, row.entry.version, reason, row.row_hash)
+
+
 def _chained(previous: bytes, row: PendingRow) -> bytes:
     return hashlib.sha256(previous + repr(row).encode()).digest()
 
@@ -236,13 +259,28 @@ class MemoryCheckpointStore:
     """ports.CheckpointStore. `failures` are raised by the next saves; `lost_answers` after storing what was given."""
 
     def __init__(self, database: MemoryDatabase, shard_id: ShardId) -> None:
+        self._shard_id = shard_id
         self._shard = database.shards[shard_id]
+        self._quarantine = database.quarantine
         self.failures: list[PortfolioError] = []
         self.lost_answers: list[PortfolioError] = []
         self.saves: list[Checkpoint] = []
 
-    async def load(self) -> Mapping[PortfolioId, Book]:
-        return dict(self._shard.books)
+    async def load(self) -> SavedBooks:
+        stored, unreadable = self._shard.books, self._shard.unreadable
+        books = {name: book for name, book in stored.items() if name not in unreadable}
+        positions = {name: frozenset(book.positions) for name, book in stored.items()}
+        return SavedBooks(self._shard.checkpoint_seq, books, dict(unreadable), positions)
+
+    async def quarantined(self) -> Mapping[PortfolioId, str]:
+        return {name: reason for name, (shard, reason) in self._quarantine.items() if shard == self._shard_id}
+
+    async def set_apart(self, reasons: Mapping[PortfolioId, str], epoch: int) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        if epoch != self._shard.epoch:
+            raise Deposed(f"epoch {epoch} was superseded by {self._shard.epoch}")
+        self._quarantine.update({name: (self._shard_id, reason) for name, reason in reasons.items()})
 
     async def save(self, checkpoint: Checkpoint, epoch: int) -> None:
         books = [valued.book for valued in checkpoint.books]
@@ -253,10 +291,13 @@ class MemoryCheckpointStore:
             raise Deposed(f"epoch {epoch} was superseded by {self._shard.epoch}")
         for book in books:
             self._shard.books[book.portfolio_id] = _merged(self._shard.books.get(book.portfolio_id), book)
+            self._shard.unreadable.pop(book.portfolio_id, None)
         for portfolio_id, gone in checkpoint.closed:
             stored = self._shard.books[portfolio_id]
             positions = {name: position for name, position in stored.positions.items() if name != gone}
             self._shard.books[portfolio_id] = _with_positions(stored, positions)
+        for released in checkpoint.released:
+            self._quarantine.pop(released, None)
         self._shard.checkpoint_seq = checkpoint.seq
         self._shard.announced_seq = checkpoint.announced_seq
         self.saves.append(checkpoint)

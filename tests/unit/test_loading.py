@@ -28,9 +28,10 @@ from cluster.loading.report import PROBLEMS_MAX
 from cluster.loading.source import open_source
 from cluster.sample import sample_commands
 from cluster.sample_prices import read_prices
+from portfolio.book import Book
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.entries import Booked
-from portfolio.errors import InvalidRequest, ShardUnavailable
+from portfolio.errors import InvalidRequest, PortfolioQuarantined, ShardUnavailable
 from portfolio.ids import Currency, InstrumentId, PortfolioId
 from portfolio.status import Status
 from portfolio.transactions import Transaction
@@ -412,6 +413,21 @@ async def test_a_missing_portfolio_is_told_once(tmp_path: Path) -> None:
     report = await load(MemoryGateway(), csv(tmp_path, [row("A", portfolio_name="")] * 5))
     assert [problem.line for problem in report.problems] == [2]
     assert counts(report) == (5, 0, 0, 1, 4)
+
+
+async def test_a_portfolio_in_quarantine_is_told_once_and_the_others_are_booked(tmp_path: Path) -> None:
+    class Quarantining(MemoryGateway):
+        async def book(self, portfolio_id: PortfolioId) -> Book | None:
+            if portfolio_id == "B":
+                raise PortfolioQuarantined("portfolio B is in quarantine: a row is damaged")
+            return await super().book(portfolio_id)
+
+    gateway = Quarantining()
+    report = await load(gateway, csv(tmp_path, [row("A"), row("B"), row("B"), row("C")]))
+    assert counts(report)[:2] == (4, 2)
+    assert not report.is_complete
+    (problem,) = problem_texts(report)
+    assert "portfolio B is in quarantine" in problem
 
 
 async def test_a_transaction_id_may_stand_in_one_row(tmp_path: Path) -> None:

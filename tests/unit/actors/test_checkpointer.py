@@ -142,7 +142,8 @@ async def test_positions_recovered_from_a_checkpoint_are_known(vault: Vault) -> 
     vault.database.shards[SHARD].books.update(saved)
     vault.scribe.rows(updated(1, sell("2", "3")))
     vault.books.replace(vault.scribe.books[portfolio(1)])
-    vault.checkpointer.restored(saved, [portfolio(1)])
+    positions = {name: frozenset(book.positions) for name, book in saved.items()}
+    vault.checkpointer.restored(positions, [portfolio(1)])
     await vault.checkpointer.save()
     assert vault.database.shards[SHARD].books[portfolio(1)].positions == {}
 

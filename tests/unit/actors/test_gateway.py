@@ -41,15 +41,20 @@ X = InstrumentId("X")
 
 @dataclass(slots=True)
 class Shards:
-    """Calls shards in this process, without a transport. Those in `lost` answer with their error instead."""
+    """Calls shards in this process, without a transport. Those in `lost` answer with their error instead, those that
+    are `hanging` never.
+    """
 
     services: list[Service]
     running: list[RunningShard]
     lost: dict[int, PortfolioError] = field(default_factory=dict)
+    hanging: set[int] = field(default_factory=set)
     calls: list[tuple[int, Method]] = field(default_factory=list)
 
     async def call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
         self.calls.append((shard_id, method))
+        if shard_id in self.hanging:
+            await asyncio.Event().wait()
         if shard_id in self.lost:
             raise self.lost[shard_id]
         return (await self.services[shard_id].answer(method, payload)).raised()
@@ -239,3 +244,15 @@ async def test_statuses_name_the_shards_that_do_not_answer(gateway: Gateway, sha
         assert isinstance(status, ShardStatus)
         assert status.phase is Phase.SERVING
         assert status.head_seq == status.portfolios > 0
+
+
+async def test_a_shard_that_hangs_keeps_nobody_who_asks_for_statuses_waiting(
+    gateway: Gateway, shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.gateway.STATUS_TIMEOUT_S", 0.05)
+    shards.hanging.add(1)
+    async with asyncio.timeout(5):
+        first, second, third = (await gateway.statuses()).values()
+    assert isinstance(second, ShardUnavailable)
+    assert isinstance(first, ShardStatus)
+    assert isinstance(third, ShardStatus)

@@ -10,7 +10,7 @@ import pytest
 
 from actors.shard import Phase
 from portfolio.book import Mark
-from portfolio.errors import Corrupt, Deposed, ShardUnavailable
+from portfolio.errors import Corrupt, Deposed, ShardUnavailable, WrongShard
 from portfolio.ids import ShardId
 from portfolio.ports import MirrorUnavailable, Picture
 from portfolio.sharding import shard_of
@@ -135,9 +135,11 @@ async def test_a_portfolio_of_another_shard_is_refused() -> None:
         mine = next(number for number in range(9) if _is_of(number, 1))
         other = next(number for number in range(9) if _is_of(number, 0))
         await running.book(opened(mine))
-        with pytest.raises(ShardUnavailable) as caught:
+        with pytest.raises(WrongShard) as caught:
             running.shard.submit(opened(other))
-        assert caught.value.cause == {"shard": 0}
+        assert caught.value.cause == {"shard": 0, "modulus": 2}
+        with pytest.raises(WrongShard):
+            running.shard.books_with(portfolio(other))
 
 
 def _is_of(number: int, shard: int) -> bool:

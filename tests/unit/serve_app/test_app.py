@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -19,7 +20,8 @@ from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import ShardMap
 from serve_app.app import create_app
 from serve_app.backend import Backend
-from tests.unit.serve_app.test_problems import CONTRACT
+from tests.unit.serve_app.test_metrics import STATUS
+from tests.unit.serve_app.test_problems import CONTRACT, RETRY_AFTER
 
 UPDATE = {"updates": [{"transaction_type": "BUY", "instrument_id": "A", "quantity_change": 1, "price": 1}]}
 
@@ -54,13 +56,20 @@ class Away:
         raise ShardUnavailable("Postgres does not answer")
 
 
+class There(Away):
+    """A journal that answers a ping."""
+
+    async def ping(self) -> None:
+        return
+
+
 @asynccontextmanager
-async def served(shards: Shards) -> AsyncIterator[httpx.AsyncClient]:
+async def served(shards: Shards, history: Away | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application."""
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Backend]:
-        yield Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, Away()))
+        yield Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, history or Away()))
 
     app = create_app(connect)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -93,7 +102,7 @@ async def test_whatever_a_shard_says_is_answered_as_the_contract_has_it(
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == code
-    assert answer.headers.get("retry-after") == ("1" if status in {429, 503} else None)
+    assert answer.headers.get("retry-after") == RETRY_AFTER.get(code)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
@@ -136,6 +145,26 @@ async def test_readiness_names_what_fails_and_liveness_does_not_ask() -> None:
     assert set(ready.json()["failing"]) == {"shard-0", "shard-1", "postgres"}
     assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
     assert shards.asked == []
+
+
+async def test_portfolios_in_quarantine_are_named_and_do_not_make_the_service_unready() -> None:
+    status = replace(STATUS, quarantined={PortfolioId("P-1"): "a row is damaged"}, quarantined_count=1)
+    shards = Shards(answer=Answer(pack(asdict(status))))
+    async with served(shards, history=There()) as http:
+        ready = await http.get("/readyz")
+        metrics = await http.get("/metrics")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "ready", "failing": {}, "quarantined": {"P-1": "a row is damaged"}}
+    assert metrics.status_code == 200
+    assert metrics.headers["content-type"].startswith("text/plain; version=")
+    assert 'portfolio_quarantined{portfolio_id="P-1",shard="0"} 1.0' in metrics.text
+
+
+async def test_metrics_of_shards_that_are_away_say_that() -> None:
+    async with served(Shards(ShardUnavailable("it is recovering"))) as http:
+        answer = await http.get("/metrics")
+    assert answer.status_code == 200
+    assert 'portfolio_shard_answers{shard="1"} 0.0' in answer.text
 
 
 async def test_a_refused_form_never_reaches_a_shard() -> None:

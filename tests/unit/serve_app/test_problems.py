@@ -27,6 +27,11 @@ CONTRACT = {
     "shard-unavailable": 503,
     "wrong-shard": 503,
     "outcome-unknown": 503,
+    "portfolio-quarantined": 503,
+}
+RETRY_AFTER = {
+    **dict.fromkeys(("overloaded", "shard-unavailable", "outcome-unknown", "wrong-shard"), "1"),
+    "portfolio-quarantined": "60",
 }
 INTERNAL = {"corrupt", "deposed"}
 """Faults of ours, which no caller can do anything about."""
@@ -59,7 +64,7 @@ def test_a_problem_has_every_member(code: str) -> None:
 def test_an_answer_says_when_to_come_again_only_where_that_helps(code: str) -> None:
     answer = problem_response(BY_CODE[code]("what"))
     assert answer.media_type == PROBLEM_JSON
-    assert ("retry-after" in answer.headers) is (CONTRACT.get(code) in {429, 503})
+    assert answer.headers.get("retry-after") == RETRY_AFTER.get(code)
 
 
 def test_a_cause_does_not_replace_a_member() -> None:

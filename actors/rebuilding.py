@@ -1,0 +1,62 @@
+"""One book from all of its journal rows, for a portfolio whose checkpoint or tail cannot be trusted."""
+
+from __future__ import annotations
+
+from actors.pacing import Pacer
+from portfolio.book import Book
+from portfolio.errors import Corrupt, PortfolioError, PortfolioQuarantined
+from portfolio.ids import PortfolioId
+from portfolio.invariants import check_book
+from portfolio.ledger import Ledger
+from portfolio.ports import DamagedRow, Journal, StoredRow
+
+
+class Rebuilding:
+    """A book while its rows are entered, from the first one on."""
+
+    def __init__(self, portfolio_id: PortfolioId) -> None:
+        self._portfolio_id = portfolio_id
+        self._ledger = Ledger(None)
+
+    def enter(self, row: StoredRow | DamagedRow) -> None:
+        """Book the next row. Raises Corrupt, naming what is wrong with it."""
+        if isinstance(row, DamagedRow):
+            raise Corrupt(row.reason, portfolio_id=self._portfolio_id)
+        enter(row, self._ledger)
+
+    def book(self) -> Book:
+        """The book after all rows. Raises Corrupt if there were none, or if it breaks an invariant."""
+        try:
+            book = self._ledger.book()
+            check_book(book)
+        except ArithmeticError as error:
+            raise Corrupt(f"portfolio {self._portfolio_id} cannot be computed: {error!r}") from error
+        return book
+
+
+def enter(row: StoredRow, ledger: Ledger) -> None:
+    """Book a row that must be the ledger's next. Raises Corrupt if it is not, or cannot be booked."""
+    entry = row.entry
+    if entry.version != ledger.version + 1:
+        raise Corrupt(
+            f"journal row {row.seq} has version {entry.version} of {entry.portfolio_id}, expected {ledger.version + 1}",
+            portfolio_id=entry.portfolio_id,
+        )
+    try:
+        ledger.enter(entry)
+    # The rows before it may have led to any state, and one that was mended by hand may say anything.
+    except (PortfolioError, ArithmeticError, TypeError) as error:
+        raise Corrupt(f"journal row {row.seq} cannot be booked: {error}", portfolio_id=entry.portfolio_id) from error
+
+
+async def rebuilt(portfolio_id: PortfolioId, journal: Journal, pacer: Pacer) -> Book:
+    """The book at the newest version in the journal. Raises PortfolioQuarantined if its rows do not give a sound one."""
+    rebuilding = Rebuilding(portfolio_id)
+    try:
+        async for row in journal.life(portfolio_id):
+            rebuilding.enter(row)
+            if pacer.is_due():
+                await pacer.rest()
+        return rebuilding.book()
+    except Corrupt as error:
+        raise PortfolioQuarantined(error.detail, portfolio_id=portfolio_id) from error

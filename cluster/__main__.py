@@ -1,0 +1,5 @@
+"""`python -m cluster` is `portfolio-state`."""
+
+from cluster.cli import main
+
+main()

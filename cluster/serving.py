@@ -1,0 +1,166 @@
+"""Ray, shards and the REST front, on servers that are there: from start to orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
+from io import StringIO
+from typing import Final
+
+import ray
+from ray import serve
+
+from actors.gateway import Gateway
+from actors.names import NAMESPACE, actor_name
+from actors.settings import Limits, ShardConfig
+from cluster import front, haproxy, placement, ray_profile
+from cluster.balance import spread
+from cluster.client import check_listening
+from cluster.console import Report
+from cluster.handles import HandleCaller
+from cluster.nodes import alive_nodes
+from cluster.runtime_dir import RuntimeDir
+from cluster.settings import Settings
+from cluster.shard_watch import SILENCE_LEASES, ShardWatch
+from cluster.signals import signals_kept
+from persistence.migrate import Cluster, read_cluster
+from persistence.signs_of_life import read_signs_of_life
+from portfolio.errors import ShardUnavailable
+from portfolio.ids import ShardId
+
+OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
+SHARD_STOP_S: Final = 10.0
+START_TIMEOUT_S: Final = 600.0
+LOOPBACK: Final = "127.0.0.1"
+
+
+class Serving:
+    """The part of a service that is Ray's. `settings` name both servers, as `hosting` gives them.
+
+    `watching_ray` is entered for as long as this process is part of Ray.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        report: Report,
+        watching_ray: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        assert settings.postgres_dsn
+        assert settings.redis_url
+        self.settings = settings
+        self._postgres_dsn = settings.postgres_dsn
+        self._redis_url = settings.redis_url
+        self._report = report
+        self._watching_ray = watching_ray
+        self._runtime = RuntimeDir(settings.data_dir)
+
+    @contextmanager
+    def running(self) -> Iterator[Gateway]:
+        """Shards that serve, on Ray; stopped in good order at the end."""
+        with ExitStack() as stack:
+            cluster = read_cluster(self._postgres_dsn)
+            self._report("starting Ray")
+            # Stopped even if it does not start: it may have come halfway.
+            stack.callback(ray.shutdown)
+            with signals_kept():
+                self._start_ray()
+            stack.enter_context(self._watching_ray())
+            self._report(f"starting {len(cluster.shards)} shards")
+            stack.callback(self._stop_shards, cluster)
+            gateway = self._start_shards(cluster)
+            stack.enter_context(self._watch(cluster).watching())
+            yield gateway
+
+    def _start_ray(self) -> None:
+        for chatty in ("ray", "ray.serve"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
+        if self.settings.ray_address is not None:
+            check_listening(self.settings.ray_address)
+            ray.init(address=self.settings.ray_address, namespace=NAMESPACE, log_to_driver=False)
+            return
+        ray_profile.apply(ray_profile.environment(self._runtime.haproxy))
+        if not haproxy.is_installed():
+            self._report("HAProxy is not installed: Serve's own proxy is used, which is slower")
+        ray.init(
+            namespace=NAMESPACE,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(self._runtime.ray),
+        )
+        address = ray.get_runtime_context().gcs_address
+        self.settings.ray_address_file.write_text(address, encoding="ascii")
+
+    def _start_shards(self, cluster: Cluster) -> Gateway:
+        nodes = [node.node_id for node in alive_nodes()]
+        targets = spread((shard.shard_id for shard in cluster.shards), {}, nodes)
+        handles = {
+            shard.shard_id: placement.place(
+                self.shard_config(shard.shard_id, shard.actor or actor_name(shard.shard_id), cluster),
+                node_id=targets[shard.shard_id],
+            )
+            for shard in cluster.shards
+        }
+        gateway = Gateway(HandleCaller(handles), cluster.shard_map)
+        asyncio.run(placement.wait_until_serving(gateway, START_TIMEOUT_S, self._report))
+        return gateway
+
+    def shard_config(self, shard_id: ShardId, actor: str, cluster: Cluster) -> ShardConfig:
+        """What a shard of this service is told when it starts."""
+        return ShardConfig(
+            shard_id=shard_id,
+            actor=actor,
+            postgres_dsn=self._postgres_dsn,
+            redis_url=self._redis_url,
+            link_secret=cluster.link_secret,
+            socket_dir=self._runtime.links,
+            log_dir=self.settings.data_dir / "log",
+            link_host=self.settings.link_host or (LOOPBACK if self.settings.ray_address is None else None),
+        )
+
+    def _watch(self, cluster: Cluster) -> ShardWatch:
+        def place(shard_id: ShardId, actor: str) -> None:
+            placement.place(self.shard_config(shard_id, actor, cluster))
+
+        return ShardWatch(
+            look=lambda: read_signs_of_life(self._postgres_dsn),
+            actors=placement.actor_names,
+            place=place,
+            silence_s=SILENCE_LEASES * Limits().lease_s,
+        )
+
+    def _stop_shards(self, started: Cluster) -> None:
+        async def stop() -> None:
+            await asyncio.gather(*(placement.stop(shard.shard_id, SHARD_STOP_S) for shard in shards))
+
+        try:
+            # Some may have come of doubling since the start.
+            shards = read_cluster(self._postgres_dsn).shards
+        except ShardUnavailable:
+            shards = started.shards
+        asyncio.run(stop())
+
+    @contextmanager
+    def front(self) -> Iterator[None]:
+        """The REST front, on top of running shards."""
+        settings = self.settings
+        self._report("starting the REST front")
+        serve.start(http_options={"host": settings.http_host, "port": settings.http_port})
+        try:
+            front.deploy(settings, self._postgres_dsn)
+            yield
+        finally:
+            # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations

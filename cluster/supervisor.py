@@ -1,0 +1,68 @@
+"""What `portfolio-state up` runs: it keeps the servers, and has another process serve. It imports no Ray.
+
+A raylet or GCS that dies takes the process that joined it down, or leaves it deaf. Here neither matters: the servers go
+on, what is left of Ray is ended, and the next process starts a Ray of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from cluster.child import Child, Ended, ExitCode
+from cluster.console import Report
+from cluster.hosting import hosting, renew_runtime_dir
+from cluster.restarts import Restarts
+from cluster.runtime_dir import RuntimeDir
+from cluster.settings import Settings
+
+CHILD_STOP_S: Final = 30.0
+
+
+class NeverServed(Exception):
+    """The first serving process could not start, and has said why."""
+
+
+class Supervisor:
+    """Serves until it is interrupted, whatever becomes of Ray."""
+
+    def __init__(self, settings: Settings, report: Report, *, sample: bool) -> None:
+        self._settings = settings
+        self._report = report
+        self._sample = sample
+
+    def run(self) -> None:
+        """Serve until KeyboardInterrupt, which is raised on once all has stopped. Raises NeverServed."""
+        with hosting(self._settings, self._report) as hosted:
+            self._keep_serving(hosted)
+
+    def _keep_serving(self, hosted: Settings) -> None:
+        restarts = Restarts()
+        has_served = False
+        while True:
+            ended = self._serve_once(hosted, has_served)
+            has_served |= ended.has_served
+            if ended.code == ExitCode.FAILED and not has_served:
+                raise NeverServed
+            pause_s = restarts.pause_s(ended.lived_s)
+            self._report(f"the serving process {ended.reason}; another is started" + _in(pause_s))
+            time.sleep(pause_s)
+            renew_runtime_dir(hosted)
+
+    def _serve_once(self, hosted: Settings, has_served: bool) -> Ended:
+        first = ["--first", *(["--sample"] if self._sample else [])]
+        with Child([] if has_served else first, self._environment(hosted)) as child:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                self._report("stopping")
+                child.stop(CHILD_STOP_S)
+                raise
+
+    def _environment(self, hosted: Settings) -> dict[str, str]:
+        # By this the next run finds it and whatever it started, should both be killed.
+        return hosted.environment() | {"PORTFOLIO_RUNTIME_DIR": str(RuntimeDir(hosted.data_dir).path)}
+
+
+def _in(pause_s: float) -> str:
+    return f" in {pause_s:g} s" if pause_s else ""

@@ -1,0 +1,47 @@
+"""A file that has its name whole and durable, or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from persistence.backup.errors import BackupError, BackupRefused
+from persistence.embedded.home import sync_directory
+
+
+@contextmanager
+def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """A new file of mode 0600 that takes the name `path` once the block has ended well and all is on disk.
+
+    Whoever is killed meanwhile leaves `path` as it was, and beside it a file `.NAME.unfinished-*`.
+    Raises BackupRefused if `path` exists and is not to be overwritten, BackupError if it cannot be written.
+    """
+    _require_free(path, overwrite)
+    try:
+        # Beside it, since only within one file system is a rename one step. Its mode is 0600 from the start.
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.unfinished-", dir=path.parent)
+        unfinished = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            # Again, because somebody may have come first meanwhile.
+            _require_free(path, overwrite)
+            unfinished.replace(path)
+            sync_directory(path.parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise BackupError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _require_free(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise BackupRefused(f"{path} is a directory: name a file")
+    if path.exists() and not overwrite:
+        raise BackupRefused(f"{path} exists already: --force overwrites it")
