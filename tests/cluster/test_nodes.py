@@ -283,9 +283,9 @@ async def test_rebalance_and_drain_move_shards_while_clients_write(
         assert spread.counts()[2] == 0
         balanced = await asyncio.to_thread(spread.command, "rebalance")
         assert spread.counts() == [2, 2, 2]
+        with capsys.disabled():
+            print(f"\n{drained}{balanced}")  # noqa: T201 - the pauses are wanted
         idle = await asyncio.to_thread(spread.command, "rebalance")
         assert "every shard is where it should be" in idle
         status = await asyncio.to_thread(spread.command, "status")
         assert [status.count(node.address) for node in spread.ray.nodes] == [2, 2, 2]
-    with capsys.disabled():
-        print(f"\n{drained}{balanced}")  # noqa: T201 - the pauses are wanted

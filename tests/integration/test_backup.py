@@ -129,7 +129,10 @@ def _replayed(dsn: str, through_seq: int) -> dict[PortfolioId, str]:
     entries: dict[PortfolioId, list[Entry]] = defaultdict(list)
     with psycopg.connect(dsn) as connection:
         connection.execute("set time zone 'UTC'")
-        for row in map(decode, connection.execute(SQL["select_journal_tail"], {"shard_id": 0, "after_seq": 0})):
+        for row in map(
+            decode,
+            connection.execute(SQL["select_journal_tail"], {"shard_id": 0, "after_seq": 0, "until_seq": 2**63 - 1}),
+        ):
             if row.seq <= through_seq:
                 entries[row.entry.portfolio_id].append(row.entry)
     return {portfolio_id: exactly(replay(None, found)) for portfolio_id, found in entries.items()}

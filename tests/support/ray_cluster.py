@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -123,7 +123,11 @@ class RayCluster:
         if number > 1:
             # On machines of their own the nodes' HAProxies could use the same ports and files.
             environment |= {name: str(free_port()) for name in _PROXY_PORTS}
-            environment = {name: value.replace(f"{top}/ha", f"{own}/ha") for name, value in environment.items()}
+            environment |= {
+                name: value.replace(f"{top}/ha", f"{own}/ha")
+                for name, value in environment.items()
+                if name != "RAY_SERVE_HAPROXY_BINARY_PATH"
+            }
         return RayNode(number, own, environment)
 
     @property
@@ -163,11 +167,10 @@ def ray_cluster(node_count: int = 3) -> Iterator[RayCluster]:
     """A running cluster; whatever happens, nothing of it is left. Ray keeps its shared memory without a name."""
     # A short path: Ray puts sockets below it, whose paths may have 107 bytes.
     top = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))
-    cluster = RayCluster(top, node_count)
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, top, ignore_errors=True)
         (top / "ha").mkdir(mode=0o700)
+        cluster = RayCluster(top, node_count)
+        stack.callback(cluster.kill)
         cluster.start()
         yield cluster
-    finally:
-        cluster.kill()
-        shutil.rmtree(top, ignore_errors=True)
