@@ -143,7 +143,8 @@ class Shard:
         return books
 
     def check_modulus(self, modulus: int) -> None:
-        """Raises WrongShard if a caller takes the shard for one of another modulus."""
+        """Raises WrongShard if a caller takes the shard for one of another modulus, ShardUnavailable if it cannot tell."""
+        self._served()
         if modulus != self._modulus:
             raise WrongShard(
                 f"shard {self.shard_id} is one of {self._modulus}, not of {modulus}",
