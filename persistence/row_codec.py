@@ -158,7 +158,7 @@ def decode(columns: Sequence[Any]) -> StoredRow:
         raise Corrupt(f"journal row {seq} has format {row_format}, expected {FORMAT}")
     try:
         entry, key, request_hash = _entry(rest)
-    except (PortfolioError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (PortfolioError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise Corrupt(f"journal row {seq} cannot be read: {error!r}") from error
     return StoredRow(seq, epoch, entry, key, request_hash, row_hash)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -20,7 +21,8 @@ from persistence.embedded.valkey_launch import SOCKET_NAME
 from persistence.migrate import read_cluster
 from persistence.mirror_reader import MirrorReader
 
-_SOCKET_PORT = 5432
+_SOCKET_PORT: Final = 5432
+"""Of the embedded Postgres; without TCP it is only part of the socket's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +51,38 @@ async def sources_of(settings: Settings) -> AsyncIterator[Sources]:
 
     Raises ConnectionError if no service runs and no database is given.
     """
-    is_running = settings.ray_address is not None or settings.ray_address_file.exists()
-    if settings.postgres_dsn is not None and not is_running:
-        redis_url, owners, why = settings.redis_url, None, "not compared: no service runs here"
-    else:
-        await asyncio.to_thread(client.attach, settings)
-        found = await service_addresses(settings)
-        if settings.postgres_dsn is None or _is_same(settings.postgres_dsn, found.postgres_dsn):
-            settings = settings.model_copy(update={"postgres_dsn": found.postgres_dsn})
-            cluster = await asyncio.to_thread(read_cluster, found.postgres_dsn)
-            redis_url, owners, why = found.redis_url, Gateway(HandleCaller(), cluster.shard_count), ""
-        else:
-            redis_url, owners, why = settings.redis_url, None, "not compared: the service here has another database"
-    mirror = MirrorReader(redis_url) if redis_url is not None else None
-    left_out = {} if owners is not None else {"memory": why}
+    place = await _place(settings)
+    mirror = MirrorReader(place.redis_url) if place.redis_url is not None else None
+    left_out = {} if place.owners is not None else {"memory": f"not compared: {place.why_alone}"}
     if mirror is None:
         left_out["mirror"] = "not compared: PORTFOLIO_REDIS_URL is not set"
     try:
-        yield Sources(postgres_dsn=settings.postgres_dsn or "", owners=owners, mirror=mirror, left_out=left_out)
+        yield Sources(postgres_dsn=place.postgres_dsn, owners=place.owners, mirror=mirror, left_out=left_out)
     finally:
         if mirror is not None:
             await mirror.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    postgres_dsn: str
+    redis_url: str | None
+    owners: Gateway | None = None
+    why_alone: str = ""
+
+
+async def _place(settings: Settings) -> _Place:
+    """The database that is given, or else that of the service here; with its owners if it is the service's."""
+    is_running = settings.ray_address is not None or settings.ray_address_file.exists()
+    if settings.postgres_dsn is not None and not is_running:
+        return _Place(settings.postgres_dsn, settings.redis_url, why_alone="no service runs here")
+    await asyncio.to_thread(client.attach, settings)
+    found = await service_addresses(settings)
+    if settings.postgres_dsn is not None and not _is_same(settings.postgres_dsn, found.postgres_dsn):
+        return _Place(settings.postgres_dsn, settings.redis_url, why_alone="the service here has another database")
+    # The count is the database's, because a shard that is away must not keep the others from being asked.
+    cluster = await asyncio.to_thread(read_cluster, found.postgres_dsn)
+    return _Place(found.postgres_dsn, found.redis_url, Gateway(HandleCaller(), cluster.shard_count))
 
 
 def _is_same(dsn: str, other: str) -> bool:
