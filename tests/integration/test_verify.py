@@ -328,7 +328,12 @@ async def test_a_changed_amount_with_a_hash_made_to_fit_is_named_by_the_row_afte
 ) -> None:
     rows = [
         decode(row)
-        for row in inspector.rows(SQL["select_journal_tail"].replace("%(shard_id)s", "1").replace("%(after_seq)s", "0"))
+        for row in inspector.rows(
+            SQL["select_journal_tail"]
+            .replace("%(shard_id)s", "1")
+            .replace("%(after_seq)s", "0")
+            .replace("%(until_seq)s", "1000")
+        )
     ]
     before, row = rows[10], rows[11]
     assert isinstance(row.entry, Booked)
