@@ -20,7 +20,8 @@ import pytest
 
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.sharding import shard_of
-from tests.chaos.checker import Breach, check
+from tests.chaos.breaches import Breach
+from tests.chaos.checker import check
 from tests.chaos.clients import ChaosClient, Told, open_portfolios, post_marks
 from tests.chaos.history import Answer
 from tests.chaos.journal_reading import Truth, read_truth

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -34,11 +34,12 @@ _FOREIGN: Final = re.compile(r"(PORTFOLIO|RAY|SERVE)_")
 
 
 class ServiceProcess:
-    """`portfolio-state up` on a data directory below `top`, on an HTTP port of its own."""
+    """`portfolio-state up` on a data directory below `top`, on an HTTP port of its own; `variables` are more settings."""
 
-    def __init__(self, top: Path, *, shard_count: int = 2) -> None:
+    def __init__(self, top: Path, *, shard_count: int = 2, variables: Mapping[str, str] | None = None) -> None:
         self.top = top
-        self.settings = Settings(data_dir=top / "data", http_port=_free_port(), shard_count=shard_count)
+        self.settings = Settings(data_dir=top / "data", http_port=free_port(), shard_count=shard_count)
+        self._variables = dict(variables or {})
         self.log = top / "up.log"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -60,11 +61,11 @@ class ServiceProcess:
 
     def environment(self) -> dict[str, str]:
         """The variables of a process that starts or joins this service, and no other service's."""
-        own = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
-        return own | {
+        return own_environment() | {
             "PORTFOLIO_DATA_DIR": str(self.settings.data_dir),
             "PORTFOLIO_HTTP_PORT": str(self.settings.http_port),
             "PORTFOLIO_SHARD_COUNT": str(self.settings.shard_count),
+            **self._variables,
         }
 
     def launch(self, command: Iterable[str | Path] = (Path(sys.executable).with_name("portfolio-state"), "up")) -> None:
@@ -111,9 +112,7 @@ class ServiceProcess:
         """Every live process that belongs to it: by descent, by the directories it was told of, or by where it works."""
         child = self._child.pid if self._child is not None else -1
         with suppress(psutil.NoSuchProcess):
-            return [
-                process for process in psutil.process_iter() if _is_alive(process) and self._is_ours(process, child)
-            ]
+            return [process for process in psutil.process_iter() if is_alive(process) and self._is_ours(process, child)]
         return self.processes()
 
     def _is_ours(self, process: psutil.Process, child: int) -> bool:
@@ -139,7 +138,7 @@ class ServiceProcess:
         try:
             note = (self.settings.data_dir / "postgres" / "data" / "postmaster.pid").read_text()
             process = psutil.Process(int(note.splitlines()[0]))
-            return process if "postgres" in process.name() and _is_alive(process) else None
+            return process if "postgres" in process.name() and is_alive(process) else None
         except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
             return None
 
@@ -167,7 +166,12 @@ class ServiceProcess:
         return killed
 
 
-def _free_port() -> int:
+def own_environment() -> dict[str, str]:
+    """This process' variables without any that is meant for a service or a Ray: those are set by whoever starts one."""
+    return {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
+
+
+def free_port() -> int:
     """A port that stays the service's own while it is down: the kernel gives none of these to outgoing connections."""
     while True:
         port = random.SystemRandom().randrange(20_000, 30_000)
@@ -176,17 +180,17 @@ def _free_port() -> int:
             return port
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 @contextmanager
-def service_process(*, shard_count: int = 2) -> Iterator[ServiceProcess]:
+def service_process(*, shard_count: int = 2, variables: Mapping[str, str] | None = None) -> Iterator[ServiceProcess]:
     """A service that is not started yet; whatever is left of it at the end is killed and removed."""
     # A short path that the user who runs Postgres for root can pass through, which pytest's own is not.
     top = Path(tempfile.mkdtemp(prefix="pss-t-", dir="/tmp"))
     top.chmod(0o711)
-    service = ServiceProcess(top, shard_count=shard_count)
+    service = ServiceProcess(top, shard_count=shard_count, variables=variables)
     try:
         yield service
     finally:

@@ -1,0 +1,118 @@
+"""Plays a schedule against a stand: strikes, heals, and waits for the service to come back where the schedule says so."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from portfolio.ids import PortfolioId
+from portfolio.sharding import shard_of
+from tests.chaos.injection import fault
+from tests.chaos.kinds import TRAITS, Kind
+from tests.chaos.load import Target
+from tests.chaos.schedule import Step
+from tests.chaos.stand import Stand
+from tests.chaos.told import Told
+from tests.chaos.victims import MissedError
+
+RECOVERY_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.1
+_COMMITTED_BEFORE_S: Final = 0.1
+"""What is acknowledged this soon after a fault may have been committed before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A fault as it was played, on the monotonic clock; `missed` says why there was nothing to strike, if so."""
+
+    kind: Kind
+    at: float
+    healed: float
+    missed: str = ""
+
+
+class Player:
+    """Plays on one stand under one load. Where the service does not come back by itself, that is noted, and it is started anew."""
+
+    def __init__(self, stand: Stand, target: Target, told: Told, report: Callable[[str], None]) -> None:
+        self._stand = stand
+        self._target = target
+        self._told = told
+        self._report = report
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._active: set[asyncio.Task[None]] = set()
+        self.strikes: list[Strike] = []
+
+    async def play(self, steps: Iterable[Step]) -> None:
+        """Play every step; at the end all faults are healed and the service serves."""
+        try:
+            for step in steps:
+                await asyncio.sleep(step.distance_s)
+                is_heavy = TRAITS[step.kind].is_heavy
+                if is_heavy:
+                    await self._recover()
+                task = asyncio.create_task(self._strike(step))
+                self._active.add(task)
+                task.add_done_callback(self._active.discard)
+                if step.waits or is_heavy:
+                    await self._recover()
+            await self._recover()
+        finally:
+            for task in self._active:
+                task.cancel()
+            await asyncio.gather(*self._active, return_exceptions=True)
+
+    async def _strike(self, step: Step) -> None:
+        async with self._turns[TRAITS[step.kind].target]:
+            at = time.monotonic()
+            missed = ""
+            try:
+                await self._inflict(step)
+            except MissedError as error:
+                missed = str(error)
+            self.strikes.append(Strike(step.kind, at, time.monotonic(), missed))
+            self._report(f"{step.kind}{f': {missed}' if missed else ''}")
+
+    async def _inflict(self, step: Step) -> None:
+        inflicted = fault(self._stand, step)
+        await asyncio.to_thread(inflicted.__enter__)
+        try:
+            await asyncio.sleep(step.duration_s)
+        finally:
+            await asyncio.to_thread(inflicted.__exit__, None, None, None)
+
+    async def _recover(self) -> None:
+        """Return once all faults are healed and every shard has acknowledged an update after that."""
+        await asyncio.gather(*self._active)
+        since = time.monotonic()
+        if not await self._serves(since):
+            ended = self._stand.service.ended()
+            state = "" if ended is None else f", `up` has ended with {ended}"
+            last = ", ".join(strike.kind for strike in self.strikes[-3:])
+            silent = sorted(set(range(self._target.shard_count)) - self._serving(since))
+            self._told.surprise(
+                f"not serving {RECOVERY_TIMEOUT_S:g} s after {last}{state}; silent shards: {silent}\n{self._stand.logs()}"
+            )
+            self._report(f"not serving after {last}: started anew")
+            await asyncio.to_thread(self._stand.kill_everything, random.Random(0))
+            await asyncio.to_thread(self._stand.service.start)
+            await self._serves(time.monotonic())
+
+    async def _serves(self, since: float) -> bool:
+        while len(self._serving(since)) < self._target.shard_count:
+            if time.monotonic() > since + RECOVERY_TIMEOUT_S:
+                return False
+            await asyncio.sleep(_POLL_S)
+        return True
+
+    def _serving(self, since: float) -> set[int]:
+        """The shards that have acknowledged something since."""
+        moments = self._told.acknowledged_at
+        recent = moments[bisect_left(moments, (since + _COMMITTED_BEFORE_S, "")) :]
+        return {shard_of(PortfolioId(portfolio_id), self._target.shard_count) for _, portfolio_id in recent}
