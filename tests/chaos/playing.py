@@ -7,7 +7,7 @@ import random
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,24 +49,35 @@ class Player:
         self._active: set[asyncio.Task[None]] = set()
         self.strikes: list[Strike] = []
 
-    async def play(self, steps: Iterable[Step]) -> None:
-        """Play every step; at the end all faults are healed and the service serves."""
+    async def play(self, steps: Sequence[Step], within_s: float) -> int:
+        """Play the steps; at the end all faults are healed and the service serves. Gives how many there was no time for.
+
+        None begins later than `within_s`, however long the service took to come back from those before.
+        """
+        deadline = time.monotonic() + within_s
         try:
-            for step in steps:
-                await asyncio.sleep(step.distance_s)
-                is_heavy = TRAITS[step.kind].is_heavy
-                if is_heavy:
+            for count, step in enumerate(steps):
+                if time.monotonic() > deadline:
                     await self._recover()
-                task = asyncio.create_task(self._strike(step))
-                self._active.add(task)
-                task.add_done_callback(self._active.discard)
-                if step.waits or is_heavy:
-                    await self._recover()
+                    return len(steps) - count
+                await self._play_one(step)
             await self._recover()
+            return 0
         finally:
             for task in self._active:
                 task.cancel()
             await asyncio.gather(*self._active, return_exceptions=True)
+
+    async def _play_one(self, step: Step) -> None:
+        await asyncio.sleep(step.distance_s)
+        is_heavy = TRAITS[step.kind].is_heavy
+        if is_heavy:
+            await self._recover()
+        task = asyncio.create_task(self._strike(step))
+        self._active.add(task)
+        task.add_done_callback(self._active.discard)
+        if step.waits or is_heavy:
+            await self._recover()
 
     async def _strike(self, step: Step) -> None:
         async with self._turns[TRAITS[step.kind].target]:

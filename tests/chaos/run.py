@@ -22,6 +22,8 @@ from tests.chaos.told import Told
 
 SHARDS: Final = 4
 PORTFOLIOS: Final = tuple(f"CHAOS-{number:02}" for number in range(64))
+OVERTIME_MAX: Final = 1.5
+"""No fault begins later than this many times the duration asked for."""
 OPENING_TIMEOUT_S: Final = 60.0
 
 
@@ -69,7 +71,9 @@ async def run(plan: Plan, report: Callable[[str], None]) -> Outcome:
         player = Player(stand, target, told, report)
         try:
             async with load(target, plan.seed, told):
-                await player.play(schedule(plan.seed, plan.duration_s, kinds, plan.pace))
+                steps = schedule(plan.seed, plan.duration_s, kinds, plan.pace)
+                unplayed = await player.play(steps, OVERTIME_MAX * plan.duration_s)
+                left_out += [f"{unplayed} faults, for want of time"] if unplayed else []
         except TimeoutError:
             told.surprise("clients could not finish what they had begun")
         report("judging")
