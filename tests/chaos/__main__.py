@@ -44,13 +44,12 @@ def main(
         for kind in Kind:
             click.echo(f"{kind.name:<28}{TRAITS[kind].description}")
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     kinds = [kind for kind in Kind if kind.name in (only or Kind.__members__) and kind.name not in without]
     pace = HURRIED if hurried else STEADY
     outcomes: list[Outcome] = []
     for seed in seeds or (random.SystemRandom().randrange(SEED_MAX),):
         _say(f"seed {seed}, {minutes:g} minutes")
-        outcomes.append(asyncio.run(run(Plan(seed=seed, duration_s=60 * minutes, kinds=kinds, pace=pace), _say)))
+        outcomes.append(_played(Plan(seed=seed, duration_s=60 * minutes, kinds=kinds, pace=pace)))
         # After each seed, so that a run that is broken off has something to show.
         write_report(outcomes, report)
         if not outcomes[-1].is_clean:
@@ -59,6 +58,22 @@ def main(
             click.echo(f"{outcomes[-1].logs}\n\nseed {seed}: not every promise was kept; the history is in {kept}")
     click.echo(markdown(outcomes))
     sys.exit(0 if all(outcome.is_clean for outcome in outcomes) else 1)
+
+
+def _played(plan: Plan) -> Outcome:
+    """The outcome of a plan. Ctrl-C and TERM end it in good order, and once: nothing disturbs the clearing away."""
+
+    async def interruptible() -> Outcome:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await run(plan, _say)
+
+    try:
+        return asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        raise click.Abort from None
 
 
 def _say(what: str) -> None:
