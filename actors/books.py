@@ -54,6 +54,15 @@ class Books:
         self._books[book.portfolio_id] = book
         self._documents.pop(book.portfolio_id, None)
 
+    def drop(self, portfolio_ids: Iterable[PortfolioId]) -> None:
+        """Forget portfolios that have their home elsewhere now."""
+        gone = set(portfolio_ids)
+        for portfolio_id in gone:
+            for instrument_id in self._books.pop(portfolio_id).positions:
+                self._holders[instrument_id].discard(portfolio_id)
+            self._documents.pop(portfolio_id, None)
+        self._ids = [portfolio_id for portfolio_id in self._ids if portfolio_id not in gone]
+
     def _index(self, known: Book | None, book: Book) -> None:
         before = known.positions.keys() if known is not None else frozenset()
         if before == book.positions.keys():
@@ -81,7 +90,10 @@ class Books:
         found: list[SummaryDocument] = []
         # The copy of the ids holds still while portfolios are opened in between.
         for portfolio_id in self._ids[bisect_right(self._ids, after) :]:
-            book = self._books[portfolio_id]
+            book = self._books.get(portfolio_id)
+            if book is None:
+                # It has gone to another shard since.
+                continue
             if status is None or book.status is status:
                 found.append(summary_document(book, value(book, self.marks)))
                 if len(found) == limit:

@@ -42,6 +42,7 @@ class Checkpointer:
         self._dirty: dict[PortfolioId, None] = {}
         self._revalued: dict[PortfolioId, None] = {}
         self._rows_due = asyncio.Event()
+        self._saving = asyncio.Lock()
         self.checkpoint_seq = checkpoint_seq
         self.head_seq = head_seq
 
@@ -49,6 +50,13 @@ class Checkpointer:
         """Begin from what the checkpoint holds, and what recovery changed on top of it."""
         self._saved_positions = {portfolio_id: frozenset(book.positions) for portfolio_id, book in saved.items()}
         self._dirty.update(dict.fromkeys(changed))
+
+    def drop(self, portfolio_ids: Iterable[PortfolioId]) -> None:
+        """Leave portfolios, whose checkpoint is up to date, to another shard."""
+        for portfolio_id in portfolio_ids:
+            self._saved_positions.pop(portfolio_id, None)
+            self._revalued.pop(portfolio_id, None)
+            self._dirty.pop(portfolio_id, None)
 
     def committed(self, books: Sequence[Book], head_seq: int) -> None:
         """Take the books of a batch whose last journal row is `head_seq`."""
@@ -90,6 +98,10 @@ class Checkpointer:
 
     async def save(self) -> None:
         """Save what changed. Raises ShardUnavailable (nothing is lost, try again), Deposed or Corrupt."""
+        async with self._saving:
+            await self._save()
+
+    async def _save(self) -> None:
         announced_seq = self._announced_seq()
         if not self._dirty and self.checkpoint_seq == self.head_seq and announced_seq == self._saved_announced_seq:
             return

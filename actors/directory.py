@@ -26,7 +26,7 @@ class Directory:
         self._secret = link_secret
         self._links: dict[ShardId, LinkClient] = {}
         self._opening: dict[ShardId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._missing: dict[ShardId, tuple[float, str]] = {}
+        self._missing: dict[ShardId, tuple[float, ShardUnavailable]] = {}
 
     async def call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
         """The answer of the shard's owner, errors raised. Raises ShardUnavailable if the owner cannot be found."""
@@ -45,15 +45,16 @@ class Directory:
                 endpoint = await self._locate(shard_id)
                 link = await LinkClient.connect(endpoint, self._node_id, self._secret)
             except ShardUnavailable as error:
-                self._missing[shard_id] = (asyncio.get_running_loop().time() + _LOCATE_PAUSE_S, error.detail)
+                pause_s = 0.0 if "moving" in error.cause else _LOCATE_PAUSE_S
+                self._missing[shard_id] = (asyncio.get_running_loop().time() + pause_s, error)
                 raise
             self._links[shard_id] = link
             return link
 
     def _refuse_if_missing(self, shard_id: ShardId) -> None:
-        until, why = self._missing.get(shard_id, (0.0, ""))
-        if asyncio.get_running_loop().time() < until:
-            raise ShardUnavailable(why, shard=shard_id)
+        until, error = self._missing.get(shard_id, (0.0, None))
+        if error is not None and asyncio.get_running_loop().time() < until:
+            raise ShardUnavailable(error.detail, **error.cause)
 
     def close(self) -> None:
         """End every link."""

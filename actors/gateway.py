@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ from actors.shard import ShardStatus
 from portfolio import money
 from portfolio.book import Book, Mark
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
-from portfolio.errors import PortfolioError, PortfolioNotFound, ShardUnavailable
+from portfolio.errors import PortfolioError, PortfolioNotFound, ShardUnavailable, WrongShard
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
-from portfolio.sharding import shard_of
+from portfolio.sharding import ShardMap
 from portfolio.status import Status
 
+_MOVE_S: Final = 2.0
+_MOVE_PAUSE_S: Final = 0.01
 _METHODS: Final = {
     OpenPortfolio: Method.OPEN,
     UpdatePortfolio: Method.UPDATE,
@@ -62,9 +65,9 @@ class MarkCounts:
 class Gateway:
     """What the service offers, wherever each portfolio lives."""
 
-    def __init__(self, caller: ShardCaller, shard_count: int) -> None:
+    def __init__(self, caller: ShardCaller, shards: ShardMap) -> None:
         self._caller = caller
-        self.shard_count = shard_count
+        self.shards = shards
 
     async def write(self, command: OpenPortfolio | UpdatePortfolio | ChangeStatus) -> Answer:
         """Book one command; the body is the state after it."""
@@ -92,23 +95,61 @@ class Gateway:
         return frozenset(_TEXTS.decode(answer.body or b""))
 
     async def _ask(self, portfolio_id: PortfolioId, method: Method, payload: object) -> Answer:
-        return await self._caller.call(shard_of(portfolio_id, self.shard_count), method, pack(payload))
+        packed = pack(payload)
+        patience = _Patience()
+        while True:
+            shard_id = self.shards.shard_of(portfolio_id)
+            try:
+                return await self._caller.call(shard_id, method, packed)
+            except WrongShard as error:
+                # Nothing was booked: the half that was asked has refused.
+                self._learn(shard_id, error.cause.get("modulus"))
+                if self.shards.shard_of(portfolio_id) == shard_id:
+                    raise
+            except ShardUnavailable as error:
+                if not _is_moving(error.cause) or patience.is_over:
+                    raise
+                await patience.rest()
+
+    def _learn(self, shard_id: ShardId, modulus: object) -> None:
+        """Take up that a shard has split, until its modulus is `modulus`."""
+        while isinstance(modulus, int) and self.shards.moduli[shard_id] < modulus:
+            self.shards = self.shards.split(shard_id)
 
     async def update_many(self, commands: Sequence[UpdatePortfolio]) -> list[UpdateOutcome]:
         """Book updates of any portfolios, each a unit of its own; outcomes in the order asked.
 
         Updates of one portfolio are booked in the order given.
         """
-        by_shard: dict[ShardId, list[int]] = defaultdict(list)
-        for index, command in enumerate(commands):
-            by_shard[shard_of(command.portfolio_id, self.shard_count)].append(index)
         outcomes: dict[int, UpdateOutcome] = {}
-        answers = await asyncio.gather(
-            *(self._update_shard(shard_id, [commands[i] for i in indexes]) for shard_id, indexes in by_shard.items())
-        )
-        for indexes, answered in zip(by_shard.values(), answers, strict=True):
-            outcomes.update(zip(indexes, answered, strict=True))
+        patience = _Patience()
+        while left := [index for index in range(len(commands)) if index not in outcomes]:
+            by_shard: dict[ShardId, list[int]] = defaultdict(list)
+            for index in left:
+                by_shard[self.shards.shard_of(commands[index].portfolio_id)].append(index)
+            answers = await asyncio.gather(
+                *(self._update_shard(shard, [commands[i] for i in indexes]) for shard, indexes in by_shard.items())
+            )
+            for shard_id, indexes, answered in zip(by_shard, by_shard.values(), answers, strict=True):
+                settled = self._settled(shard_id, dict(zip(indexes, answered, strict=True)), patience)
+                outcomes.update(settled)
+            if len(outcomes) < len(commands):
+                await patience.rest()
         return [outcomes[index] for index in range(len(commands))]
+
+    def _settled(
+        self, shard_id: ShardId, answered: Mapping[int, UpdateOutcome], patience: _Patience
+    ) -> Mapping[int, UpdateOutcome]:
+        """Those outcomes that are the last word; the others are of portfolios that have gone, or are going, elsewhere."""
+        settled: dict[int, UpdateOutcome] = {}
+        for index, outcome in answered.items():
+            fault = outcome.fault
+            if fault is not None and fault.code == WrongShard.code:
+                self._learn(shard_id, fault.cause.get("modulus"))
+            is_astray = fault is not None and (fault.code == WrongShard.code or _is_moving(fault.cause))
+            if not is_astray or patience.is_over:
+                settled[index] = outcome
+        return settled
 
     async def _update_shard(self, shard_id: ShardId, commands: Sequence[UpdatePortfolio]) -> list[UpdateOutcome]:
         try:
@@ -119,11 +160,23 @@ class Gateway:
 
     async def page(self, after: str, limit: int, status: Status | None) -> list[SummaryDocument]:
         """At most `limit` portfolios of the whole cluster whose ids follow `after`, ordered by id."""
-        question = pack(PageQuestion(after, limit, status))
-        answers = await self._ask_all(Method.PAGE, question)
+        answers = await self._page_of_all(after, limit, status)
         pages = [_SUMMARIES.decode(answer.body or b"[]") for answer in answers]
         merged = heapq.merge(*pages, key=lambda summary: summary.portfolio_id)
         return [summary for summary, _ in zip(merged, range(limit), strict=False)]
+
+    async def _page_of_all(self, after: str, limit: int, status: Status | None) -> list[Answer]:
+        while True:
+            asked = self.shards
+            questions = {
+                found: pack(PageQuestion(modulus, after, limit, status)) for found, modulus in asked.moduli.items()
+            }
+            answers = await self._ask_all(Method.PAGE, questions)
+            for shard_id, answer in answers.items():
+                if isinstance(answer, WrongShard):
+                    self._learn(shard_id, answer.cause.get("modulus"))
+            if self.shards is asked:
+                return [_or_raised(answer) for answer in answers.values()]
 
     async def update_marks(self, marks: Mapping[InstrumentId, Mark]) -> MarkCounts:
         """Record market marks, then show them to every shard. When it returns they are durable.
@@ -137,27 +190,38 @@ class Gateway:
         told = pack({name: Mark(_mark_price(mark.price), mark.time) for name, mark in marks.items()})
         recorded = await self._caller.call(self._recorder(marks), Method.RECORD_MARKS, told)
         accepted = len(_TEXTS.decode(recorded.body or b""))
-        await self._ask_all(Method.SHOW_MARKS, told, is_failure_fatal=False)
+        await self._ask_all(Method.SHOW_MARKS, dict.fromkeys(self.shards.shard_ids, told))
         return MarkCounts(accepted, len(marks) - accepted)
 
     def _recorder(self, marks: Mapping[InstrumentId, Mark]) -> ShardId:
         # Any shard can record; spreading by the first instrument shares the work and stays the same on a retry.
-        return shard_of(PortfolioId(next(iter(marks))), self.shard_count)
+        return self.shards.shard_of(PortfolioId(next(iter(marks))))
 
-    async def _ask_all(self, method: Method, payload: bytes, *, is_failure_fatal: bool = True) -> list[Answer]:
+    async def _ask_all(
+        self, method: Method, payloads: Mapping[ShardId, bytes]
+    ) -> Mapping[ShardId, Answer | PortfolioError]:
+        """Each shard's answer, or its error."""
         answers = await asyncio.gather(
-            *(self._caller.call(ShardId(shard_id), method, payload) for shard_id in range(self.shard_count)),
-            return_exceptions=True,
+            *(self._ask_one(shard_id, method, packed) for shard_id, packed in payloads.items())
         )
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
-        for failure in failures:
-            if is_failure_fatal or not isinstance(failure, PortfolioError):
-                raise failure
-        return [answer for answer in answers if isinstance(answer, Answer)]
+        return dict(zip(payloads, answers, strict=True))
 
-    async def statuses(self) -> list[ShardStatus | ShardUnavailable]:
-        """How each shard is doing, in order; an error in the place of one that does not answer."""
-        return list(await asyncio.gather(*(self._status(ShardId(number)) for number in range(self.shard_count))))
+    async def _ask_one(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer | PortfolioError:
+        try:
+            return await self._caller.call(shard_id, method, payload)
+        except PortfolioError as error:
+            return error
+
+    async def statuses(self) -> Mapping[ShardId, ShardStatus | ShardUnavailable]:
+        """How each shard is doing, in their order; an error in the place of one that does not answer."""
+        while True:
+            asked = self.shards
+            found = await asyncio.gather(*map(self._status, asked.shard_ids))
+            for status in found:
+                if isinstance(status, ShardStatus):
+                    self._learn(status.shard_id, status.modulus)
+            if self.shards is asked:
+                return dict(zip(asked.shard_ids, found, strict=True))
 
     async def _status(self, shard_id: ShardId) -> ShardStatus | ShardUnavailable:
         try:
@@ -165,6 +229,32 @@ class Gateway:
         except PortfolioError as error:
             return ShardUnavailable(f"shard {shard_id}: {error.detail}", shard=shard_id)
         return _STATUSES.decode(answer.body or b"")
+
+
+class _Patience:
+    """How long a caller is kept waiting while a shard moves, which takes a fraction of a second."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _MOVE_S
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the caller has to be told."""
+        return time.monotonic() > self._until
+
+    async def rest(self) -> None:
+        """Before the next try."""
+        await asyncio.sleep(_MOVE_PAUSE_S)
+
+
+def _is_moving(cause: Mapping[str, object]) -> bool:
+    return cause.get("moving") is True
+
+
+def _or_raised(answer: Answer | PortfolioError) -> Answer:
+    if isinstance(answer, PortfolioError):
+        raise answer
+    return answer
 
 
 def _mark_price(price: Decimal) -> Decimal:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+import weakref
 from pathlib import Path
 from typing import Final, cast
 
@@ -51,6 +52,7 @@ class LinkServer:
         self._socket_path = socket_dir / f"{uuid.uuid4().hex[:16]}.sock"
         self._host = host
         self._servers: list[asyncio.Server] = []
+        self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
 
     async def start(self) -> tuple[Path, int]:
         """Begin to listen."""
@@ -58,10 +60,21 @@ class LinkServer:
         self._socket_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._socket_path.parent.stat().st_mode & 0o077:
             raise PermissionError(f"{self._socket_path.parent} must be closed to others (mode 0700)")
-        unix = await loop.create_unix_server(lambda: _Link(self._service, None), str(self._socket_path))
-        tcp = await loop.create_server(lambda: _Link(self._service, self._secret), self._host, 0)
+        unix = await loop.create_unix_server(lambda: self._linked(None), str(self._socket_path))
+        tcp = await loop.create_server(lambda: self._linked(self._secret), self._host, 0)
         self._servers = [unix, tcp]
         return self._socket_path, cast(int, tcp.sockets[0].getsockname()[1])
+
+    def _linked(self, secret: bytes | None) -> _Link:
+        link = _Link(self._service, secret)
+        self._links.add(link)
+        return link
+
+    def hang_up(self) -> None:
+        """Stop listening, and end every connection once what was answered is sent, so that callers look for the new owner."""
+        self.close()
+        for link in self._links:
+            link.close()
 
     def close(self) -> None:
         """Stop listening, and take the socket's file away."""
@@ -89,6 +102,11 @@ class _Link(asyncio.Protocol):
         if not self._is_trusted:
             self._transport.write(framed(self._server_nonce))
             self._handshake_timer = asyncio.get_running_loop().call_later(_HANDSHAKE_S, self._give_up)
+
+    def close(self) -> None:
+        """End the connection once what was written is sent."""
+        if self._transport is not None:
+            self._transport.close()
 
     def _give_up(self) -> None:
         if not self._is_trusted and self._transport is not None:

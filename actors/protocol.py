@@ -30,6 +30,7 @@ class Method(StrEnum):
     RECORD_MARKS = "record_marks"
     SHOW_MARKS = "show_marks"
     SHARD_STATUS = "shard_status"
+    SHARD_MAP = "shard_map"
 
 
 WRITES: Final = frozenset({Method.OPEN, Method.UPDATE, Method.STATUS, Method.UPDATE_MANY})
@@ -57,12 +58,16 @@ class Fault(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True):
-    """A shard's answer: a body already encoded, None where the caller has it, or a fault."""
+    """A shard's answer: a body already encoded, None where the caller has it, or a fault.
+
+    `owner` is "<shard>/<epoch>" of whoever answered about a portfolio: of one shard, it never goes back.
+    """
 
     body: bytes | None = None
     etag: str | None = None
     replayed: bool = False
     fault: Fault | None = None
+    owner: str | None = None
 
     def raised(self) -> Answer:
         """The answer itself. Raises the error that it carries."""
@@ -84,8 +89,9 @@ class PortfolioQuestion(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PageQuestion(msgspec.Struct, array_like=True, frozen=True):
-    """Ask for at most `limit` portfolios whose ids follow `after`."""
+    """Ask a shard, taken for one of `modulus`, for at most `limit` portfolios whose ids follow `after`."""
 
+    modulus: int
     after: str
     limit: int
     status: Status | None = None
@@ -145,5 +151,6 @@ PAYLOADS: Final[Mapping[Method, msgspec.msgpack.Decoder[Any]]] = {
     Method.RECORD_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),
     Method.SHOW_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),
     Method.SHARD_STATUS: msgspec.msgpack.Decoder(None),
+    Method.SHARD_MAP: msgspec.msgpack.Decoder(None),
 }
 """Reads each method's payload; what does not fit is the asker's fault."""

@@ -6,18 +6,19 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from actors.books import Books
 from actors.documents import event_document, to_json
+from actors.lease import Lease
 from actors.pacing import Pacer
 from actors.settings import Limits
 from portfolio.book import Book
 from portfolio.ids import PortfolioId
-from portfolio.ports import Mirror, MirrorUnavailable, Picture
+from portfolio.ports import Fence, Mirror, MirrorUnavailable, Picture
 from portfolio.valuation import value
 
 _log = logging.getLogger(__name__)
@@ -38,17 +39,30 @@ class Publisher:
     """Shows the newest state of each portfolio in the mirror, and announces its versions in order.
 
     While Redis is away, what is to be shown is a set of portfolios, and what is to be announced a bounded queue; beyond
-    the bound, only the last version of each portfolio is kept.
+    the bound, only the last version of each portfolio is kept. Without the lease nothing is shown or announced; `fence`
+    is asked for at each announcement.
     """
 
-    def __init__(self, *, books: Books, mirror: Mirror, limits: Limits, announced_seq: int) -> None:
+    def __init__(
+        self,
+        *,
+        books: Books,
+        mirror: Mirror,
+        lease: Lease,
+        fence: Callable[[], Fence],
+        limits: Limits,
+        announced_seq: int,
+    ) -> None:
         self._books = books
         self._mirror = mirror
+        self._lease = lease
+        self._fence = fence
         self._limits = limits
         self._head_seq = announced_seq
         self._dirty: dict[PortfolioId, None] = {}
         self._pending: deque[_Pending] = deque()
         self._arrived = asyncio.Event()
+        self._announcing = asyncio.Lock()
         self._server_run = ""
         self._next_look = 0.0
         self.is_reachable = True
@@ -77,6 +91,16 @@ class Publisher:
         """Show these portfolios anew."""
         self._dirty.update(dict.fromkeys(portfolio_ids))
 
+    def silence(self) -> asyncio.Lock:
+        """A lock under which nothing is announced, for a change of who announces."""
+        return self._announcing
+
+    def drop(self, portfolio_ids: Iterable[PortfolioId]) -> None:
+        """Leave portfolios to another shard, which shows them anew and announces what was not announced here."""
+        gone = set(portfolio_ids)
+        self._dirty = {found: None for found in self._dirty if found not in gone}
+        self._pending = deque(pending for pending in self._pending if pending.book.portfolio_id not in gone)
+
     def _conflate(self) -> None:
         last = {pending.book.portfolio_id: pending for pending in self._pending}
         first_seq = self._pending[0].first_seq
@@ -90,6 +114,8 @@ class Publisher:
         failures = 0
         while True:
             await asyncio.sleep(self._limits.mirror_interval_s if not failures else _pause_s(failures))
+            if not self._lease.is_held:
+                continue
             try:
                 await self._notice_restart()
                 await self._show_all()
@@ -125,6 +151,9 @@ class Publisher:
         pacer = Pacer(self._limits.loop_slice_ms, self._limits.mirror_share)
         pictures: list[Picture] = []
         for portfolio_id in portfolio_ids:
+            if self._books.find(portfolio_id) is None:
+                # It has gone to another shard since.
+                continue
             documents = self._books.documents(portfolio_id)
             pictures.append(
                 Picture(
@@ -147,11 +176,16 @@ class Publisher:
             await self._arrived.wait()
             self._arrived.clear()
             while self._pending:
+                if not self._lease.is_held:
+                    await asyncio.sleep(self._limits.mirror_interval_s)
+                    continue
                 batch = [self._pending[index] for index in range(min(len(self._pending), _EVENTS_PER_CALL_MAX))]
                 try:
-                    await self._mirror.announce(await self._events(batch))
+                    events = await self._events(batch)
+                    async with self._announcing:
+                        await self._mirror.announce(events, self._fence())
+                        self._forget(batch)
                     failures = 0
-                    self._forget(batch)
                 except MirrorUnavailable as error:
                     failures += 1
                     self._report(failures, error)

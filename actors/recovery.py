@@ -77,5 +77,6 @@ async def _keys(claim: Claim, journal: Journal, limits: Limits) -> RecentKeys:
     after_seq = max(0, claim.head.seq - limits.recent_keys_max)
     keys = RecentKeys(limits.recent_keys_max)
     keys.learn(await journal.recent_keys(after_seq))
-    keys.is_complete = keys.is_complete and not after_seq
+    # Keys of before the shard branched off are among another one's rows: the journal's index knows them.
+    keys.is_complete = keys.is_complete and not after_seq and not claim.branch.seq
     return keys

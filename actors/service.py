@@ -57,6 +57,7 @@ class Service:
             Method.PAGE: self._page,
             Method.RECORD_MARKS: self._record_marks,
             Method.KNOWN_KEYS: self._known_keys,
+            Method.SHARD_MAP: self._shard_map,
         }
 
     def read(self, method: str, payload: bytes | memoryview) -> Answer | None:
@@ -83,15 +84,19 @@ class Service:
             return _refused(method, error)
 
     def _state(self, question: PortfolioQuestion) -> Answer:
-        documents = self._shard.books.documents(question.portfolio_id)
-        return _unless_known(documents, documents.state, question.if_none_match)
+        documents = self._shard.books_with(question.portfolio_id).documents(question.portfolio_id)
+        return self._unless_known(documents, documents.state, question.if_none_match)
 
     def _positions(self, question: PortfolioQuestion) -> Answer:
-        documents = self._shard.books.documents(question.portfolio_id)
-        return _unless_known(documents, documents.positions, question.if_none_match)
+        documents = self._shard.books_with(question.portfolio_id).documents(question.portfolio_id)
+        return self._unless_known(documents, documents.positions, question.if_none_match)
+
+    def _unless_known(self, documents: Encoded, body: bytes, if_none_match: str | None) -> Answer:
+        etag = documents.etag
+        return Answer(None if if_none_match == etag else body, etag, owner=self._shard.signature)
 
     def _book(self, question: PortfolioQuestion) -> Answer:
-        return Answer(pack(self._shard.books.get(question.portfolio_id)))
+        return Answer(pack(self._shard.books_with(question.portfolio_id).get(question.portfolio_id)))
 
     def _show_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
         self._shard.show_marks(marks)
@@ -106,7 +111,7 @@ class Service:
         outcome = await self._shard.submit(command)
         await self._give_way()
         documents = books.documents_of(outcome.book)
-        return Answer(documents.state, documents.etag, outcome.replayed)
+        return Answer(documents.state, documents.etag, outcome.replayed, owner=self._shard.signature)
 
     async def _give_way(self) -> None:
         """Many who wait for one commit wake at once; between them, the loop does what else is due."""
@@ -133,13 +138,18 @@ class Service:
             return error
 
     async def _page(self, question: PageQuestion) -> Answer:
+        self._shard.check_modulus(question.modulus)
         page = self._shard.books.page(question.after, question.limit, question.status, self._shard.pacer())
         return Answer(to_json(await page))
 
     async def _record_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
         return Answer(pack(sorted(await self._shard.record_marks(marks))))
 
+    async def _shard_map(self, _: None) -> Answer:
+        return Answer(pack(await self._shard.moduli()))
+
     async def _known_keys(self, question: KeysQuestion) -> Answer:
+        self._shard.books_with(question.portfolio_id)
         keys = [(question.portfolio_id, ids.idempotency_key(key)) for key in question.keys]
         return Answer(pack(sorted(key for _, key in await self._shard.find_keys(keys))))
 
@@ -157,11 +167,6 @@ def _unpack(method: str, payload: bytes | memoryview) -> Any:
         return PAYLOADS[Method(method)].decode(payload)
     except (msgspec.MsgspecError, ValueError) as error:
         raise InvalidRequest(f"{method}: {error}") from error
-
-
-def _unless_known(documents: Encoded, body: bytes, if_none_match: str | None) -> Answer:
-    etag = documents.etag
-    return Answer(None if if_none_match == etag else body, etag)
 
 
 async def _outcome(command: UpdatePortfolio, queued: asyncio.Future[Outcome] | PortfolioError) -> UpdateOutcome:

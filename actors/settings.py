@@ -29,7 +29,12 @@ class Limits:
     revalued_checkpoint_interval_s: float = 60.0
     revaluation_interval_s: float = 0.05
     mark_refresh_interval_s: float = 5.0
-    ownership_check_interval_s: float = 1.0
+    standstill_timeout_s: float = 5.0
+    """How long a move or a split may hold up writes before it is given up."""
+    lease_s: float = 3.0
+    """How long an owner answers after it last proved to own its shard; a claimant waits as long."""
+    heartbeat_interval_s: float = 0.75
+    """How often an owner without commits proves it; three may fail before the lease ends."""
     mirror_interval_s: float = 0.05
     mirror_batch_max: int = 100
     mirror_look_interval_s: float = 1.0
@@ -40,10 +45,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardConfig:
-    """Everything one shard needs to know. `socket_dir` and `log_dir` are on the node where the shard runs."""
+    """Everything one shard needs to know. `socket_dir` and `log_dir` are on the node where the shard runs.
+
+    `actor` is the name of the shard's actor. A successor stands by until the owner before hands the shard over.
+    """
 
     shard_id: ShardId
-    shard_count: int
+    actor: str
+    is_successor: bool = False
     postgres_dsn: str
     redis_url: str
     link_secret: bytes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +14,8 @@ from typing import Final
 
 from actors.books import Books
 from actors.checkpointer import Checkpointer
+from actors.lease import Lease
+from actors.names import actor_name
 from actors.pacing import Pacer
 from actors.publisher import Publisher
 from actors.recovery import Recovered, recover
@@ -20,13 +23,15 @@ from actors.settings import Limits
 from actors.writer import Outcome, Writer
 from portfolio.book import Book, Mark
 from portfolio.commands import Command
-from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable
+from portfolio.errors import Corrupt, PortfolioError, ShardUnavailable, WrongShard
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
-from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, Mirror, RequestKey
-from portfolio.sharding import shard_of
+from portfolio.ports import CheckpointStore, Claim, Fence, Journal, MarkStore, Mirror, RequestKey
+from portfolio.sharding import shard_of, sibling_of
 
 _log = logging.getLogger(__name__)
 _CANCEL_AGAIN_S: Final = 0.2
+_LOOK_AGAIN_S: Final = 0.1
+_UNCONFIRMED: Final = "the lease has ended and Postgres does not confirm it"
 _SLOW_COMMIT: Final = timedelta(seconds=30)
 """A mark is seen some time after the moment it bears as recorded; looking this far back finds those that came late."""
 
@@ -34,6 +39,8 @@ _SLOW_COMMIT: Final = timedelta(seconds=30)
 class Phase(StrEnum):
     RECOVERING = "RECOVERING"
     SERVING = "SERVING"
+    UNCONFIRMED = "UNCONFIRMED"
+    """The lease has ended, and Postgres has not confirmed it: there may be a newer owner."""
     STOPPED = "STOPPED"
 
 
@@ -42,7 +49,7 @@ class ShardStatus:
     """How a shard is doing, for readiness, `status` and metrics."""
 
     shard_id: ShardId
-    shard_count: int
+    modulus: int
     phase: Phase
     reason: str | None
     epoch: int
@@ -62,36 +69,54 @@ class ShardStatus:
 
 
 class Shard:
-    """The owner of one shard. `start` claims and recovers; `run` then serves until it must stop."""
+    """The owner of one shard. `start` claims and recovers; `run` then serves until it must stop.
+
+    `is_gone` tells of another owner, by its name, whether it is known to have ended.
+    """
 
     def __init__(
         self,
         *,
         shard_id: ShardId,
-        shard_count: int,
         journal: Journal,
         epoch: Callable[[], int],
         checkpoints: CheckpointStore,
         marks: MarkStore,
         mirror: Mirror,
         limits: Limits,
+        is_gone: Callable[[str], bool],
     ) -> None:
         self.shard_id = shard_id
-        self._shard_count = shard_count
+        self._modulus = 1
         self._journal = journal
         self._epoch = epoch
         self._checkpoints = checkpoints
         self._marks = marks
         self._mirror = mirror
         self._limits = limits
+        self._is_gone = is_gone
+        self._lease = Lease(limits.lease_s)
         self._serving: _Serving | None = None
         self._reason: PortfolioError | None = None
+        self._let_go = asyncio.Event()
+        self.stood_still_at = 0.0
+        """When the last move or split began to hold up writes, on `lease.boot_clock`."""
         self._recovery_s = 0.0
 
     @property
     def books(self) -> Books:
-        """The committed state. Raises ShardUnavailable while recovering and once stopped."""
+        """The committed state. Raises ShardUnavailable while recovering, without the lease, and once stopped."""
         return self._served().books
+
+    @property
+    def has_let_go(self) -> bool:
+        """Whether the shard is another's now, or may be."""
+        return self._let_go.is_set()
+
+    @property
+    def signature(self) -> str:
+        """Who answers: the shard and the epoch under which it is owned."""
+        return f"{self.shard_id}/{self._epoch()}"
 
     def pacer(self) -> Pacer:
         """For a caller's long work on this shard's loop."""
@@ -99,27 +124,57 @@ class Shard:
 
     def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
         """Queue a command for the writer; see Writer.submit."""
-        owner = shard_of(command.portfolio_id, self._shard_count)
-        if owner != self.shard_id:
-            # Two shards that book one portfolio would repeat its versions, which stops the later one.
-            raise ShardUnavailable(
-                f"portfolio {command.portfolio_id} is of shard {owner} of {self._shard_count}, not {self.shard_id}",
-                shard=owner,
+        serving = self._served()
+        # Two shards that book one portfolio would repeat its versions, which stops the later one.
+        self._check_mine(command.portfolio_id)
+        return serving.writer.submit(command, turned_away)
+
+    def books_with(self, portfolio_id: PortfolioId) -> Books:
+        """The committed state, among which the portfolio is if it exists. Raises ShardUnavailable or WrongShard."""
+        books = self.books
+        self._check_mine(portfolio_id)
+        return books
+
+    def check_modulus(self, modulus: int) -> None:
+        """Raises WrongShard if a caller takes the shard for one of another modulus."""
+        if modulus != self._modulus:
+            raise WrongShard(
+                f"shard {self.shard_id} is one of {self._modulus}, not of {modulus}",
+                shard=self.shard_id,
+                modulus=self._modulus,
             )
-        return self._served().writer.submit(command, turned_away)
+
+    def _check_mine(self, portfolio_id: PortfolioId) -> None:
+        owner = shard_of(portfolio_id, self._modulus)
+        if owner != self.shard_id:
+            raise WrongShard(
+                f"portfolio {portfolio_id} is of shard {owner} of {self._modulus}, not {self.shard_id}",
+                shard=owner,
+                modulus=self._modulus,
+            )
 
     def _served(self) -> _Serving:
+        """The parts that answer callers. Raises ShardUnavailable unless this shard certainly has no newer owner."""
+        serving = self._recovered()
+        if not self._lease.is_held:
+            raise ShardUnavailable(f"shard {self.shard_id}: {_UNCONFIRMED}", shard=self.shard_id)
+        return serving
+
+    def _recovered(self) -> _Serving:
         if self._reason is not None:
-            raise ShardUnavailable(f"shard {self.shard_id} has stopped: {self._reason}", shard=self.shard_id)
+            moving = {"moving": True} if self.has_let_go else {}
+            raise ShardUnavailable(f"shard {self.shard_id} has stopped: {self._reason}", shard=self.shard_id, **moving)
         if self._serving is None:
             raise ShardUnavailable(f"shard {self.shard_id} is recovering", shard=self.shard_id)
         return self._serving
 
     async def start(self) -> None:
         """Claim the shard and bring its state into memory. Raises Corrupt or ShardUnavailable."""
-        began = asyncio.get_running_loop().time()
+        began = self._lease.now()
         try:
             claim = await self._journal.claim()
+            claimed_at = self._lease.now()
+            self._modulus = claim.modulus
             recovered = await recover(
                 claim,
                 journal=self._journal,
@@ -134,18 +189,41 @@ class Shard:
             await self._journal.check_ownership()
             self._reason = error
             raise
-        books = [serving.books.get(portfolio_id) for portfolio_id in unannounced]
+        # Of a shard that has split, or came of a split, some have their home elsewhere now.
+        books = [book for portfolio_id in unannounced if (book := serving.books.find(portfolio_id))]
         serving.publisher.committed(books, claim.announced_seq + 1, claim.head.seq)
-        self._recovery_s = asyncio.get_running_loop().time() - began
+        self._recovery_s = self._lease.now() - began
+        await self._outlast(claim, claimed_at)
+        await self._begin()
         self._serving = serving
         _log.info(
             "shard %s: epoch %s, %s portfolios, %s rows replayed, %.2f s",
             *(self.shard_id, claim.epoch, len(serving.books), recovered.tail_rows, self._recovery_s),
         )
 
+    async def _outlast(self, claim: Claim, claimed_at: float) -> None:
+        """Return once the owner before cannot be answering any more."""
+        while claim.answering is not None:
+            left_s = claimed_at + claim.lease_s - self._lease.now()
+            if left_s <= 0 or self._is_gone(claim.answering):
+                return
+            await asyncio.sleep(min(_LOOK_AGAIN_S, left_s))
+
+    async def _begin(self) -> None:
+        asked_at = self._lease.now()
+        await self._journal.begin_answering(self._lease.duration_s)
+        self._lease.proven(asked_at)
+
     def _assemble(self, claim: Claim, recovered: Recovered) -> _Serving:
         books = Books(recovered.books, recovered.marks)
-        publisher = Publisher(books=books, mirror=self._mirror, limits=self._limits, announced_seq=claim.announced_seq)
+        publisher = Publisher(
+            books=books,
+            mirror=self._mirror,
+            lease=self._lease,
+            fence=lambda: Fence(self.shard_id, self._epoch()),
+            limits=self._limits,
+            announced_seq=claim.announced_seq,
+        )
         checkpointer = Checkpointer(
             books=books,
             store=self._checkpoints,
@@ -163,13 +241,18 @@ class Shard:
             checkpointer.committed(changed, head_seq)
 
         writer = Writer(
-            books=books, journal=self._journal, keys=recovered.keys, limits=self._limits, committed=committed
+            books=books,
+            journal=self._journal,
+            keys=recovered.keys,
+            lease=self._lease,
+            limits=self._limits,
+            committed=committed,
         )
         return _Serving(books, writer, publisher, checkpointer, recovered.tail_rows, recovered.marks_seen)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises Deposed or Corrupt, after which the shard answers nothing any more."""
-        serving = self._served()
+        serving = self._recovered()
         jobs: Sequence[Callable[[], Awaitable[None]]] = (
             serving.writer.run,
             serving.checkpointer.run,
@@ -177,7 +260,8 @@ class Shard:
             serving.publisher.run_events,
             self._revalue,
             self._refresh_marks,
-            self._check_ownership,
+            self._keep_lease,
+            self._until_let_go,
         )
         tasks = [asyncio.ensure_future(job()) for job in jobs]
         try:
@@ -192,10 +276,61 @@ class Shard:
             await _end(tasks)
 
     async def stop(self) -> None:
-        """Save a last checkpoint, so that the next start has nothing to replay; acknowledge nothing after it."""
+        """Save a last checkpoint, so that the next start has nothing to replay, and let go of the shard.
+
+        It answers nothing any more, and `run` must have ended.
+        """
         serving, self._serving = self._serving, None
         if serving is not None and self._reason is None:
             await serving.checkpointer.save()
+            await self._journal.release(None)
+
+    async def hand_over(self, successor: str) -> None:
+        """Let go of the shard in favour of the actor of that name; this one answers nothing any more.
+
+        Raises ShardUnavailable, and goes on serving, if it cannot be done now. Once the shard has been let go of, or
+        may have been, `run` ends.
+        """
+        serving = self._served()
+        async with self._standstill(serving, f"shard {self.shard_id} is moving"), serving.publisher.silence():
+            self._reason = ShardUnavailable(f"it has moved to {successor}")
+            self._let_go.set()
+            await self._journal.release(successor)
+
+    async def split(self) -> None:
+        """Give half of the portfolios to a new shard, which branches off here; see ports.Journal.split.
+
+        Raises ShardUnavailable, with everything as it was, if it cannot be done now.
+        """
+        serving = self._served()
+        async with self._standstill(serving, f"shard {self.shard_id} is splitting"), serving.publisher.silence():
+            modulus = 2 * self._modulus
+            moving = [found for found in serving.portfolio_ids() if shard_of(found, modulus) != self.shard_id]
+            await self._journal.split(moving, actor_name(sibling_of(self.shard_id, self._modulus)))
+            self._modulus = modulus
+            for part in (serving.books, serving.publisher, serving.checkpointer):
+                part.drop(moving)
+
+    @asynccontextmanager
+    async def _standstill(self, serving: _Serving, why: str) -> AsyncIterator[None]:
+        """Meanwhile nothing is committed, and the checkpoint has reached the journal's head."""
+        # Most of it is saved while commands still flow, so that little is left for the standstill.
+        await serving.checkpointer.save()
+        await serving.checkpointer.save()
+        try:
+            self.stood_still_at = self._lease.now()
+            await self._come_to_rest(serving, why)
+            yield
+        finally:
+            serving.writer.unseal()
+
+    async def _come_to_rest(self, serving: _Serving, why: str) -> None:
+        try:
+            async with asyncio.timeout(self._limits.standstill_timeout_s):
+                await serving.writer.seal(why)
+                await serving.checkpointer.save()
+        except TimeoutError as error:
+            raise ShardUnavailable(f"{why}: Postgres takes too long for it now", shard=self.shard_id) from error
 
     async def record_marks(self, marks: Mapping[InstrumentId, Mark]) -> frozenset[InstrumentId]:
         """Make marks durable for the whole cluster; gives the instruments whose mark was news."""
@@ -207,12 +342,16 @@ class Shard:
         self._served()
         return await self._journal.find_keys(keys)
 
+    async def moduli(self) -> Mapping[ShardId, int]:
+        """The modulus of every shard of the cluster."""
+        return await self._journal.moduli()
+
     def show_marks(self, marks: Mapping[InstrumentId, Mark]) -> None:
         """Value this shard's books at marks that are durable; documents show them within a revaluation interval."""
         self._served().books.mark(marks)
 
     async def _revalue(self) -> None:
-        serving = self._served()
+        serving = self._recovered()
         while True:
             await asyncio.sleep(self._limits.revaluation_interval_s)
             touched = serving.books.revalue()
@@ -221,7 +360,7 @@ class Shard:
 
     async def _refresh_marks(self) -> None:
         """Find marks whose recorder died before it could tell this shard."""
-        serving = self._served()
+        serving = self._recovered()
         seen = serving.marks_seen
         while True:
             await asyncio.sleep(self._limits.mark_refresh_interval_s)
@@ -233,23 +372,48 @@ class Shard:
             serving.books.mark({found.instrument_id: found.mark for found in recorded})
             seen = max([seen, *(found.recorded_at for found in recorded)])
 
-    async def _check_ownership(self) -> None:
+    async def _keep_lease(self) -> None:
+        """Prove the ownership wherever commits have not done so lately. Raises Deposed."""
+        failures = 0
         while True:
-            await asyncio.sleep(self._limits.ownership_check_interval_s)
+            asked_at = self._lease.now()
+            if asked_at < (due_at := self._lease.proven_at + self._limits.heartbeat_interval_s):
+                await asyncio.sleep(due_at - asked_at)
+                continue
             try:
-                await self._journal.check_ownership()
+                await self._journal.renew()
             except ShardUnavailable as error:
-                _log.warning("shard %s: ownership is not known: %s", self.shard_id, error)
+                failures += 1
+                if failures == 1:
+                    _log.warning("shard %s: the lease is not renewed: %s", self.shard_id, error)
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                continue
+            failures = 0
+            self._lease.proven(asked_at)
+
+    async def _until_let_go(self) -> None:
+        await self._let_go.wait()
+
+    def _phase(self) -> Phase:
+        if self._reason is not None:
+            return Phase.STOPPED
+        if self._serving is None:
+            return Phase.RECOVERING
+        return Phase.SERVING if self._lease.is_held else Phase.UNCONFIRMED
+
+    def _why(self) -> str | None:
+        if self._reason is not None:
+            return str(self._reason)
+        return _UNCONFIRMED if self._phase() is Phase.UNCONFIRMED else None
 
     def status(self) -> ShardStatus:
         """How the shard is doing, now."""
         serving = self._serving
-        phase = Phase.STOPPED if self._reason is not None else Phase.SERVING if serving else Phase.RECOVERING
         return ShardStatus(
             shard_id=self.shard_id,
-            shard_count=self._shard_count,
-            phase=phase,
-            reason=str(self._reason) if self._reason is not None else None,
+            modulus=self._modulus,
+            phase=self._phase(),
+            reason=self._why(),
             epoch=self._epoch(),
             portfolios=len(serving.books) if serving else 0,
             head_seq=serving.checkpointer.head_seq if serving else 0,
@@ -277,6 +441,10 @@ class _Serving:
     checkpointer: Checkpointer
     tail_rows: int
     marks_seen: datetime
+
+    def portfolio_ids(self) -> list[PortfolioId]:
+        """Every portfolio of the shard."""
+        return [book.portfolio_id for book in self.books]
 
 
 async def _first_to_end(tasks: Sequence[asyncio.Future[None]]) -> None:

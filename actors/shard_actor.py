@@ -9,11 +9,16 @@ import logging
 import os
 import uuid
 from logging.handlers import RotatingFileHandler
+from typing import Any
 
 import ray
 
+from actors import owner
+from actors.lease import boot_clock
 from actors.link_server import LinkServer
-from actors.protocol import Endpoint, pack
+from actors.names import NAMESPACE
+from actors.owner import Owner
+from actors.protocol import Answer, Endpoint, pack, refusal
 from actors.service import Service
 from actors.settings import ShardConfig
 from actors.shard import Shard
@@ -27,6 +32,9 @@ from portfolio.errors import Corrupt, Deposed, PortfolioError, ShardUnavailable
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
 _FAREWELL_S = 0.5
+_LOOK_S = 0.05
+_STAND_BY_S = 120.0
+"""A successor that nobody has called by then was forgotten by whoever made it."""
 
 
 def _log_to(config: ShardConfig) -> None:
@@ -53,31 +61,40 @@ class ShardActor:
         self._service = Service(self._shard)
         self._link = LinkServer(self._service, config.link_secret, config.socket_dir, config.link_host)
         self._endpoint: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
+        self._ready = asyncio.Event()
+        self._called = asyncio.Event()
+        self._serving = asyncio.Event()
         # Ray runs this on the actor's event loop, which must not be held: recovery is a task, methods await it.
         self._life = asyncio.create_task(self._live())
 
     def _new_shard(self) -> Shard:
         config = self._config
-        self._journal = PostgresJournal(config.postgres_dsn, config.shard_id, self._owner(), self._connections)
+        self._journal = PostgresJournal(
+            config.postgres_dsn, config.shard_id, self._owner(), self._connections, config.actor
+        )
         return Shard(
             shard_id=config.shard_id,
-            shard_count=config.shard_count,
             journal=self._journal,
             epoch=lambda: self._journal.epoch,
             checkpoints=PostgresCheckpointStore(config.shard_id, self._connections),
             marks=PostgresMarkStore(self._connections),
             mirror=self._mirror,
             limits=config.limits,
+            is_gone=owner.is_gone,
         )
 
     def _owner(self) -> str:
-        return f"{ray.get_runtime_context().get_node_id()[:12]}/{os.getpid()}/{self._incarnation}"
+        return str(Owner.here(ray.get_runtime_context().get_node_id()[:12], self._incarnation))
 
     async def _live(self) -> None:
         try:
             await self._connections.open()
             self._endpoint.set_result(await self._listen())
+            if self._config.is_successor:
+                await self._stand_by()
             await self._recover()
+            self._ready.set()
+            self._serving.set()
             # What recovery made lives as long as the process: the collector need not look at it again.
             gc.collect()
             gc.freeze()
@@ -91,6 +108,23 @@ class ShardActor:
         except Exception:  # noqa: BLE001 - whatever it is, the journal knows better than this process.
             _log.exception("stopping, to be restarted and recover from the journal")
             os._exit(1)
+
+    async def _stand_by(self) -> None:
+        """Return once the shard is meant for this actor. Raises Deposed if it has not been for a long time."""
+        until = boot_clock() + _STAND_BY_S
+        while not await self._is_meant():
+            if boot_clock() > until:
+                raise Deposed(f"shard {self._config.shard_id} was not handed over to {self._config.actor}")
+            self._ready.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._called.wait(), _LOOK_S)
+
+    async def _is_meant(self) -> bool:
+        try:
+            return await self._journal.designated() == self._config.actor
+        except ShardUnavailable as error:
+            _log.warning("standing by: %s", error)
+            return False
 
     async def _listen(self) -> Endpoint:
         socket_path, port = await self._link.start()
@@ -124,6 +158,53 @@ class ShardActor:
     async def call(self, method: str, payload: bytes) -> bytes:
         """The packed answer to a method; see protocol.Method."""
         return pack(await self._service.answer(method, payload))
+
+    async def config(self) -> ShardConfig:
+        """What the shard was told, for one that takes over from it or branches off it."""
+        return self._config
+
+    async def is_owner(self) -> bool:
+        """Whether this actor owns the shard, or is about to, rather than standing by or leaving."""
+        if self._shard.has_let_go:
+            return False
+        return not self._config.is_successor or await self._is_meant()
+
+    async def ready(self) -> None:
+        """Return once a successor stands by, or has taken over already."""
+        await self._ready.wait()
+
+    async def take_over(self) -> None:
+        """Told by the owner before, which has let go; returns once this one serves."""
+        self._called.set()
+        await self._serving.wait()
+
+    async def hand_over(self, successor: str) -> bytes:
+        """Let the actor of that name, which stands by, take the shard over, and leave for good.
+
+        The packed answer holds the seconds for which nothing was served, or why it cannot be done now.
+        """
+        heir: Any = await asyncio.to_thread(ray.get_actor, successor, NAMESPACE)
+        try:
+            await self._shard.hand_over(successor)
+        except PortfolioError as error:
+            if self._shard.has_let_go:
+                # It may have been let go of all the same: Postgres tells whoever starts next.
+                _log.critical("the hand-over was interrupted: %s", error)
+                os._exit(1)
+            return pack(refusal(error))
+        await heir.take_over.remote()
+        paused_s = boot_clock() - self._shard.stood_still_at
+        self._link.hang_up()
+        self._farewell = asyncio.create_task(self._leave_for_good())
+        return pack(Answer(pack(paused_s)))
+
+    async def split(self) -> bytes:
+        """Give half of the portfolios to a new shard; the packed answer holds the seconds for which nothing was booked."""
+        try:
+            await self._shard.split()
+        except PortfolioError as error:
+            return pack(refusal(error))
+        return pack(Answer(pack(boot_clock() - self._shard.stood_still_at)))
 
     async def stop(self) -> None:
         """Stop serving in good order: no more writes, a last checkpoint, no socket left behind."""

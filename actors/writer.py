@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from actors.books import Books
+from actors.lease import Lease
 from actors.pacing import Pacer
 from actors.recent_keys import RecentKeys
 from actors.settings import Limits
@@ -95,6 +96,7 @@ class Writer:
         books: Books,
         journal: Journal,
         keys: RecentKeys,
+        lease: Lease,
         limits: Limits,
         committed: Callable[[Sequence[Book], int], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -102,6 +104,7 @@ class Writer:
         self._books = books
         self._journal = journal
         self._keys = keys
+        self._lease = lease
         self._limits = limits
         self._committed = committed
         self._clock = clock
@@ -110,7 +113,10 @@ class Writer:
         self._queued_rows = 0
         self._arrived = asyncio.Event()
         self._stopped: PortfolioError | None = None
+        self._sealed: str | None = None
         self._is_appending = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.figures = WriterFigures()
 
     @property
@@ -135,6 +141,8 @@ class Writer:
     def _queue_up(self, command: Command, turned_away: set[PortfolioId] | None) -> asyncio.Future[Outcome]:
         if self._stopped is not None:
             raise ShardUnavailable(f"the shard has stopped: {self._stopped}")
+        if self._sealed is not None:
+            raise ShardUnavailable(self._sealed, moving=True)
         if turned_away and command.portfolio_id in turned_away:
             raise _behind(command)
         if isinstance(command, UpdatePortfolio):
@@ -150,8 +158,18 @@ class Writer:
             raise Overloaded(f"{len(self._queue):,} commands wait already", limit=self._limits.queue_commands_max)
         self._queue.append(waiting)
         self._queued_rows += waiting.rows
+        self._idle.clear()
         self._arrived.set()
         return waiting.answer
+
+    async def seal(self, reason: str) -> None:
+        """Refuse commands from now on, for a moment; returns once all that were taken in are settled."""
+        self._sealed = reason
+        await self._idle.wait()
+
+    def unseal(self) -> None:
+        """Take commands again."""
+        self._sealed = None
 
     def _identified(self, command: Command) -> tuple[RequestKey | None, bytes | None]:
         if command.idempotency_key is None:
@@ -168,6 +186,8 @@ class Writer:
                 await self._arrived.wait()
                 batch = self._take()
                 await self._commit(batch)
+                if not self._queue:
+                    self._idle.set()
         except PortfolioError as error:
             self._stop(error, batch)
             raise
@@ -184,6 +204,7 @@ class Writer:
         for waiting in (*batch, *self._queue):
             _fail(waiting, ShardUnavailable(f"the shard has stopped: {reason}"))
         self._queue.clear()
+        self._idle.set()
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -221,6 +242,7 @@ class Writer:
         if not draft.rows:
             return True
         self._is_appending = True
+        asked_at = self._lease.now()
         try:
             await self._journal.append(draft.rows)
         except DuplicateKeys as error:
@@ -231,6 +253,8 @@ class Writer:
             self._is_appending = False
             raise
         self._is_appending = False
+        # The fence let it through, so this shard was ours then.
+        self._lease.proven(asked_at)
         return True
 
     async def _decide(self, batch: Sequence[_Waiting], found: Mapping[RequestKey, bytes]) -> _Draft:

@@ -121,7 +121,7 @@ def main() -> None:
     with scratch_settings() as settings, bare_service(settings, noop_bytes=7_700) as measured:
         asyncio.run(measure(measured, chosen.rounds, chosen.seconds))
         statuses = asyncio.run(measured.gateway.statuses())
-        for status in statuses:
+        for status in statuses.values():
             print(f"  {status}")
 
 

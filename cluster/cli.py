@@ -124,7 +124,7 @@ def status() -> None:
 
     async def run() -> list[ShardStatus | PortfolioError]:
         await asyncio.to_thread(client.attach, Settings())
-        return list(await (await client.gateway_by_handles()).statuses())
+        return list((await (await client.gateway_by_handles()).statuses()).values())
 
     found = asyncio.run(_or_exit(run()))
     Console(highlight=False, width=max(console.width, TABLE_WIDTH_MIN)).print(_status_table(found))

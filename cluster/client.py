@@ -29,6 +29,7 @@ from ray._private.authentication.authentication_token_setup import maybe_enable_
 
 from actors.documents import PositionDocument, StateDocument
 from actors.gateway import Gateway, MarkCounts
+from actors.names import NAMESPACE
 from actors.protocol import Method, UpdateOutcome, pack
 from actors.shard import ShardStatus
 from cluster.handles import HandleCaller
@@ -37,7 +38,7 @@ from portfolio import ids
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.errors import OutcomeUnknown, PortfolioError, Unavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
-from serve_app.app import NAMESPACE
+from portfolio.sharding import ShardMap
 from serve_app.batches import newest_marks, result_of
 from serve_app.problems import form_error
 from serve_app.schemas import KeyedUpdate, MarkUpdate, PortfolioOpening, PortfolioUpdate, PositionUpdate, StatusChange
@@ -50,7 +51,7 @@ _LISTENING_S: Final = 3.0
 _PAUSE_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _STATES: Final = msgspec.json.Decoder(StateDocument)
 _POSITIONS: Final = msgspec.json.Decoder(list[PositionDocument])
-_SHARD_STATUSES: Final = msgspec.msgpack.Decoder(ShardStatus)
+_MODULI: Final = msgspec.msgpack.Decoder(dict[ShardId, int])
 
 
 def attach(settings: Settings | None = None) -> None:
@@ -90,8 +91,9 @@ def _check_listening(address: str) -> None:
 async def gateway_by_handles() -> Gateway:
     """The gateway of the Ray cluster that this process has joined. Raises ShardUnavailable."""
     caller = HandleCaller()
-    answer = await caller.call(ShardId(0), Method.SHARD_STATUS, pack(None))
-    return Gateway(caller, _SHARD_STATUSES.decode(answer.body or b"").shard_count)
+    # Every shard knows all of them, and shard 0 is always there.
+    answer = await caller.call(ShardId(0), Method.SHARD_MAP, pack(None))
+    return Gateway(caller, ShardMap(_MODULI.decode(answer.body or b"")))
 
 
 class AsyncClient:
@@ -204,7 +206,7 @@ class AsyncClient:
 
     async def shard_statuses(self) -> list[ShardStatus | PortfolioError]:
         """How each shard is doing."""
-        return list(await self._gateway.statuses())
+        return list((await self._gateway.statuses()).values())
 
     async def _asked(self, call: Callable[[], Awaitable[Result]]) -> Result:
         return await _patiently(call, self._patience_s)

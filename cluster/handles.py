@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-import ray
 from ray.exceptions import RayError
 
 from actors.link_client import lost
 from actors.protocol import Answer, Method, unpack_answer
-from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
-from serve_app.app import NAMESPACE, actor_name
+from serve_app.finding import find_shard
 
 CALL_TIMEOUT_S: Final = 20.0
 
@@ -34,12 +32,11 @@ class HandleCaller:
             # An actor that was made anew has another handle; and the call may have been executed all the same.
             self._handles.pop(shard_id, None)
             raise lost(method, f"shard {shard_id} did not answer: {type(error).__name__}") from error
-        return unpack_answer(packed).raised()
+        answer = unpack_answer(packed)
+        if answer.fault is not None and "moving" in answer.fault.cause:
+            self._handles.pop(shard_id, None)
+        return answer.raised()
 
     async def _find(self, shard_id: ShardId) -> Any:
-        try:
-            handle: Any = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
-        except (RayError, ValueError) as error:
-            raise ShardUnavailable(f"shard {shard_id} is not running", shard=shard_id) from error
-        self._handles[shard_id] = handle
+        handle = self._handles[shard_id] = await find_shard(shard_id)
         return handle

@@ -9,25 +9,30 @@ from typing import Any, Final
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.gateway import Gateway
+from actors.names import NAMESPACE
 from actors.settings import ShardConfig
 from actors.shard import Phase, ShardStatus
 from actors.shard_actor import ShardActor
-from portfolio.errors import PortfolioError
+from portfolio.errors import PortfolioError, ShardUnavailable
 from portfolio.ids import ShardId
-from serve_app.app import NAMESPACE, actor_name
+from serve_app.finding import find_shard
 
 CONCURRENCY_MAX: Final = 4_000
 """Calls that one shard's actor takes at once; what they queue is bounded in the shard itself."""
 _POLL_S: Final = 0.1
 
 
-def place(config: ShardConfig, *, name: str | None = None) -> ActorHandle[Any]:
-    """The actor of a shard: found by name, or made. It outlives whoever made it, and is restarted when it dies."""
+def place(config: ShardConfig, *, name: str | None = None, node_id: str | None = None) -> ActorHandle[Any]:
+    """The actor of a shard: found by name, or made, on a node if one is given, which it may leave only if that is lost.
+
+    It outlives whoever made it, and is restarted when it dies.
+    """
     remote: Any = ray.remote(ShardActor)
     actor: ActorHandle[Any] = remote.options(
-        name=name or actor_name(config.shard_id),
+        name=name or config.actor,
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,
@@ -35,21 +40,20 @@ def place(config: ShardConfig, *, name: str | None = None) -> ActorHandle[Any]:
         max_task_retries=0,
         max_concurrency=CONCURRENCY_MAX,
         num_cpus=0,
-        scheduling_strategy="SPREAD",
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=True) if node_id else "SPREAD",
     ).remote(config)
     return actor
 
 
-async def wait_until_serving(gateway: Gateway, timeout_s: float, report: Callable[[str], None]) -> list[ShardStatus]:
-    """Every shard's status once all serve. Raises TimeoutError, naming those that do not."""
+async def wait_until_serving(gateway: Gateway, timeout_s: float, report: Callable[[str], None]) -> None:
+    """Return once every shard serves. Raises TimeoutError, naming those that do not."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     shown = ""
     while True:
         statuses = await gateway.statuses()
-        serving = [found for found in statuses if isinstance(found, ShardStatus) and found.phase is Phase.SERVING]
-        if len(serving) == len(statuses):
-            return serving
-        waiting = "; ".join(_reason(found) for found in statuses if found not in serving)
+        waiting = "; ".join(filter(None, map(_why_not, statuses.values())))
+        if not waiting:
+            return
         if waiting != shown:
             report(f"waiting for shards: {waiting}")
             shown = waiting
@@ -58,17 +62,17 @@ async def wait_until_serving(gateway: Gateway, timeout_s: float, report: Callabl
         await asyncio.sleep(_POLL_S)
 
 
-def _reason(found: ShardStatus | PortfolioError) -> str:
+def _why_not(found: ShardStatus | PortfolioError) -> str | None:
     if isinstance(found, PortfolioError):
         return found.detail
-    return f"shard {found.shard_id} {found.reason or found.phase.value}"
+    return None if found.phase is Phase.SERVING else f"shard {found.shard_id} {found.reason or found.phase.value}"
 
 
 async def stop(shard_id: ShardId, timeout_s: float) -> None:
     """Stop a shard in good order, then end its actor for good; one that is gone already is no error."""
     try:
-        handle: ActorHandle[Any] = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
-    except (RayError, ValueError):
+        handle = await find_shard(shard_id)
+    except ShardUnavailable:
         return
     try:
         async with asyncio.timeout(timeout_s):

@@ -19,6 +19,7 @@ import ray
 from ray import serve
 
 from actors.gateway import Gateway
+from actors.names import NAMESPACE, actor_name
 from actors.settings import ShardConfig
 from cluster import leftovers, placement, ray_profile
 from cluster.handles import HandleCaller
@@ -26,9 +27,8 @@ from cluster.runtime_dir import RuntimeDir
 from cluster.servers import Servers
 from cluster.settings import Settings
 from persistence.data_dir_lock import DataDirLock
-from persistence.migrate import Cluster, migrate, set_up_cluster
-from portfolio.ids import ShardId
-from serve_app.app import NAMESPACE, Arguments, build
+from persistence.migrate import Cluster, PlacedShard, migrate, set_up_cluster
+from serve_app.app import Arguments, build
 
 APPLICATION: Final = "portfolio"
 OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
@@ -79,8 +79,8 @@ class Service:
             with signals_kept():
                 self._start_ray()
             self._watch(servers, stack)
-            self._report(f"starting {cluster.shard_count} shards")
-            stack.callback(self._stop_shards, cluster.shard_count)
+            self._report(f"starting {len(cluster.shards)} shards")
+            stack.callback(self._stop_shards, cluster)
             yield self._start_shards(servers, cluster)
             self._report("stopping")
 
@@ -111,19 +111,16 @@ class Service:
             leftovers.end_leftovers(self._runtime.path)
 
     def _start_shards(self, servers: Servers, cluster: Cluster) -> Gateway:
-        handles = {
-            ShardId(number): placement.place(self._config(ShardId(number), servers, cluster))
-            for number in range(cluster.shard_count)
-        }
-        gateway = Gateway(HandleCaller(handles), cluster.shard_count)
+        handles = {shard.shard_id: placement.place(self._config(shard, servers, cluster)) for shard in cluster.shards}
+        gateway = Gateway(HandleCaller(handles), cluster.shard_map)
         asyncio.run(placement.wait_until_serving(gateway, START_TIMEOUT_S, self._report))
         self._postgres_dsn = servers.postgres_dsn
         return gateway
 
-    def _config(self, shard_id: ShardId, servers: Servers, cluster: Cluster) -> ShardConfig:
+    def _config(self, shard: PlacedShard, servers: Servers, cluster: Cluster) -> ShardConfig:
         return ShardConfig(
-            shard_id=shard_id,
-            shard_count=cluster.shard_count,
+            shard_id=shard.shard_id,
+            actor=shard.actor or actor_name(shard.shard_id),
             postgres_dsn=servers.postgres_dsn,
             redis_url=servers.redis_url,
             link_secret=cluster.link_secret,
@@ -132,9 +129,9 @@ class Service:
             link_host=self.settings.link_host,
         )
 
-    def _stop_shards(self, shard_count: int) -> None:
+    def _stop_shards(self, cluster: Cluster) -> None:
         async def stop() -> None:
-            await asyncio.gather(*(placement.stop(ShardId(number), SHARD_STOP_S) for number in range(shard_count)))
+            await asyncio.gather(*(placement.stop(shard.shard_id, SHARD_STOP_S) for shard in cluster.shards))
 
         asyncio.run(stop())
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -14,49 +14,156 @@ from psycopg import errors as pg_errors
 from psycopg_pool import AsyncConnectionPool
 
 from persistence import postgres, row_codec
-from persistence.postgres import Connection, first_line, unavailable_on_error
+from persistence.postgres import Connection, first_line, severed_after, unavailable_on_error
 from persistence.row_codec import Batch
 from persistence.statements import SQL
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
-from portfolio.ports import Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
+from portfolio.ports import NO_ROWS, Claim, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
 
 _log = logging.getLogger(__name__)
 
 APPEND_TIMEOUT_S: Final = 20.0
 """Longer than statement_timeout, so that a slow server answers for itself; a silent one is given up."""
 _RECONNECT_PAUSE_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
+_OWNER_TIMEOUT_S: Final = 2.0
+"""Less than a lease: whoever waits longer for its renewal has time for another try on a new connection."""
 _TAIL_FETCH_ROWS: Final = 2_000
 
 
 class PostgresJournal:
-    """One incarnation's hold on one shard's journal. `owner` names the incarnation, and no other ever."""
+    """One incarnation's hold on one shard's journal. `owner` names the incarnation, and no other ever.
 
-    def __init__(self, dsn: str, shard_id: ShardId, owner: str, readers: AsyncConnectionPool[Connection]) -> None:
+    `actor` is the name under which it is known to Ray; with None it claims the shard whoever is meant to have it.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        shard_id: ShardId,
+        owner: str,
+        readers: AsyncConnectionPool[Connection],
+        actor: str | None = None,
+    ) -> None:
         self._dsn = dsn
         self._shard_id = shard_id
         self._owner = owner
+        self._actor = actor
         self._readers = readers
         self._connection: Connection | None = None
-        self._head = Head(0, b"")
+        # The lease has a connection of its own: it must neither wait behind an append nor for a pool to take heart again.
+        self._lease_connection: Connection | None = None
+        self._head = self._branch = NO_ROWS
+        self._modulus = 0
         self.epoch = 0
 
     async def claim(self) -> Claim:
         """Take the shard; see ports.Journal. Raises ShardUnavailable."""
         with unavailable_on_error(f"claiming shard {self._shard_id}"):
             connection = await self._connected()
-            cursor = await connection.execute(SQL["claim_shard"], {"shard_id": self._shard_id, "owner": self._owner})
+            cursor = await connection.execute(SQL["claim_shard"], {**self._me(), "actor": self._actor})
             row = await cursor.fetchone()
         if row is None:
-            raise Corrupt(f"the database has no shard {self._shard_id}")
-        self.epoch, seq, row_hash, checkpoint_seq, announced_seq = row
-        self._head = Head(seq, row_hash)
-        return Claim(self.epoch, self._head, checkpoint_seq, announced_seq)
+            actor = await self.designated()
+            if actor is None:
+                raise Corrupt(f"the database has no shard {self._shard_id}")
+            raise Deposed(f"shard {self._shard_id} is meant for {actor}, not for {self._actor}")
+        self.epoch, seq, row_hash, checkpoint_seq, announced_seq, self._modulus, *branch, answering, lease_ms = row
+        self._head, self._branch = Head(seq, row_hash), Head(*branch)
+        return Claim(
+            epoch=self.epoch,
+            head=self._head,
+            checkpoint_seq=checkpoint_seq,
+            announced_seq=announced_seq,
+            modulus=self._modulus,
+            branch=self._branch,
+            # Its own lease needs no outlasting: the answer to an earlier attempt to begin may have been lost.
+            answering=None if answering == self._owner else answering,
+            lease_s=lease_ms / 1_000,
+        )
+
+    def _me(self) -> dict[str, object]:
+        return {"shard_id": self._shard_id, "owner": self._owner}
+
+    async def designated(self) -> str | None:
+        """The actor that is meant to own the shard; None if there has been none, or if there is no such shard yet."""
+        row = await self._fetch_one("select_actor", {"shard_id": self._shard_id})
+        return row[0] if row is not None else None
+
+    async def begin_answering(self, lease_s: float) -> None:
+        """Say that this owner serves now; see ports.Journal."""
+        await self._as_owner(SQL["begin_answering"], {"lease_ms": round(lease_s * 1_000)})
+
+    async def renew(self) -> None:
+        """Prove to own the shard; see ports.Journal."""
+        await self._as_owner(SQL["renew_lease"], {})
+
+    async def release(self, successor: str | None) -> None:
+        """Let go of the shard; see ports.Journal."""
+        await self._as_owner(SQL["release_shard"], {"successor": successor})
+
+    async def split(self, moving: Sequence[PortfolioId], actor: str) -> None:
+        """Let a new shard branch off; see ports.Journal."""
+        try:
+            with unavailable_on_error(f"splitting shard {self._shard_id}"):
+                await self._split(moving, actor)
+        except ShardUnavailable as error:
+            _log.warning("shard %s: %s", self._shard_id, error)
+            if await self._modulus_now() == self._modulus:
+                raise
+        self._modulus *= 2
+
+    async def _split(self, moving: Sequence[PortfolioId], actor: str) -> None:
+        parameters = {**self._me(), "modulus": self._modulus, "moving": list(moving), "actor": actor}
+        async with self._readers.connection() as connection, connection.transaction():
+            doubled = await connection.execute(SQL["double_modulus"], parameters)
+            if doubled.rowcount != 1:
+                raise ShardUnavailable(
+                    f"shard {self._shard_id} cannot split: its checkpoint is behind, or it was deposed"
+                )
+            for statement in (SQL["insert_branch"], SQL["move_checkpoints"], SQL["move_quarantine"]):
+                await connection.execute(statement, parameters)
+
+    async def moduli(self) -> Mapping[ShardId, int]:
+        """The modulus of every shard."""
+        return {ShardId(shard_id): modulus for shard_id, modulus, _ in await self._fetch_all("select_shards", {})}
+
+    async def _modulus_now(self) -> int:
+        """The modulus as Postgres has it, once it answers. Raises Deposed if another incarnation owns the shard."""
+        attempt = 0
+        while True:
+            try:
+                row = await self._fetch_one("select_modulus", self._me())
+            except ShardUnavailable as error:
+                _log.warning("shard %s: whether it has split is not known yet: %s", self._shard_id, error)
+                await asyncio.sleep(_pause_s(attempt))
+                attempt += 1
+                continue
+            if row is None:
+                raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it from {self._owner}")
+            modulus: int = row[0]
+            return modulus
+
+    async def _as_owner(self, statement: LiteralString, parameters: Mapping[str, object]) -> None:
+        """Run an update of the shard's row as its owner. Raises Deposed if it is not, or ShardUnavailable."""
+        try:
+            with unavailable_on_error(f"proving the ownership of shard {self._shard_id}"):
+                if self._lease_connection is None or self._lease_connection.closed:
+                    async with asyncio.timeout(_OWNER_TIMEOUT_S):
+                        self._lease_connection = await postgres.connect(self._dsn)
+                with severed_after(self._lease_connection, _OWNER_TIMEOUT_S):
+                    cursor = await self._lease_connection.execute(statement, {**self._me(), **parameters})
+        except ShardUnavailable:
+            await _close(self._lease_connection)
+            self._lease_connection = None
+            raise
+        if cursor.rowcount != 1:
+            raise Deposed(f"shard {self._shard_id}: another incarnation has claimed it from {self._owner}")
 
     async def close(self) -> None:
-        """Let go of the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        """Let go of the connections."""
+        await _close(self._connection)
+        await _close(self._lease_connection)
 
     async def append(self, rows: Sequence[PendingRow]) -> None:
         """Commit rows after the head; see ports.Journal."""
@@ -85,6 +192,7 @@ class PostgresJournal:
         try:
             async with asyncio.timeout(APPEND_TIMEOUT_S):
                 connection = await self._connected()
+            with severed_after(connection, APPEND_TIMEOUT_S):
                 cursor = await connection.execute(SQL["append_journal"], self._parameters(batch))
         except pg_errors.UniqueViolation as error:
             raise self._duplicate(error) from error
@@ -138,14 +246,15 @@ class PostgresJournal:
             await self._disconnect()
             try:
                 async with asyncio.timeout(APPEND_TIMEOUT_S):
-                    return await self._reclaim_once(batch)
+                    connection = await self._connected()
+                with severed_after(connection, APPEND_TIMEOUT_S):
+                    return await self._reclaim_once(connection, batch)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 _log.warning("shard %s: Postgres is not back yet: %s", self._shard_id, first_line(error))
-                await asyncio.sleep(_RECONNECT_PAUSE_S[min(attempt, len(_RECONNECT_PAUSE_S) - 1)])
+                await asyncio.sleep(_pause_s(attempt))
                 attempt += 1
 
-    async def _reclaim_once(self, batch: Batch) -> Head:
-        connection = await self._connected()
+    async def _reclaim_once(self, connection: Connection, batch: Batch) -> Head:
         shard = {"shard_id": self._shard_id}
         row = await (await connection.execute(SQL["reclaim_shard"], {**shard, "owner": self._owner})).fetchone()
         if row is not None:
@@ -163,10 +272,8 @@ class PostgresJournal:
         return self._connection
 
     async def _disconnect(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await self._connection.close()
-            self._connection = None
+        await _close(self._connection)
+        self._connection = None
 
     async def check_ownership(self) -> None:
         """Raises Deposed if another incarnation has taken the shard, ShardUnavailable if nobody can say."""
@@ -206,8 +313,9 @@ class PostgresJournal:
         return Head(row.seq, row.row_hash)
 
     async def _row_hash(self, seq: int) -> bytes:
-        if not seq:
-            return b""
+        if seq == self._branch.seq:
+            # The row itself is in the journal of the shard that this one branched off, if there is one at all.
+            return self._branch.row_hash
         row = await self._fetch_one("select_row_hash", {"shard_id": self._shard_id, "seq": seq})
         if row is None:
             raise Corrupt(f"shard {self._shard_id}: journal row {seq}, where the checkpoint ends, is missing")
@@ -248,6 +356,16 @@ class PostgresJournal:
 
 def _by_key(rows: Iterable[tuple[str, str, bytes]]) -> Mapping[RequestKey, bytes]:
     return {(PortfolioId(portfolio_id), IdempotencyKey(key)): found for portfolio_id, key, found in rows}
+
+
+def _pause_s(attempt: int) -> float:
+    return _RECONNECT_PAUSE_S[min(attempt, len(_RECONNECT_PAUSE_S) - 1)]
+
+
+async def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        with contextlib.suppress(psycopg.Error, OSError):
+            await connection.close()
 
 
 class _ConnectionLostError(Exception):

@@ -13,14 +13,33 @@ import psycopg
 
 from persistence.postgres import conninfo, unavailable_on_error
 from persistence.statements import SQL
+from portfolio.errors import ShardUnavailable
+from portfolio.ids import ShardId
+from portfolio.sharding import ShardMap
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedShard:
+    """A shard, and the actor that is meant to own it; None if it never had one."""
+
+    shard_id: ShardId
+    modulus: int
+    actor: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What every process of a cluster has to agree on; fixed when the database was set up."""
+    """What every process of a cluster has to agree on. `doubling_to` is the number of shards that a doubling leads to."""
 
     shard_count: int
     link_secret: bytes
+    doubling_to: int | None
+    shards: tuple[PlacedShard, ...]
+
+    @property
+    def shard_map(self) -> ShardMap:
+        """Which shard has which portfolios."""
+        return ShardMap({shard.shard_id: shard.modulus for shard in self.shards})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +90,27 @@ def set_up_cluster(dsn: str, shard_count: int) -> Cluster:
     return read_cluster(dsn)
 
 
+def begin_doubling(dsn: str) -> Cluster:
+    """The cluster, which from now on is being doubled; one that was already stays as far as it is."""
+    with _connected(dsn) as connection:
+        connection.execute(SQL["begin_doubling"])
+    return read_cluster(dsn)
+
+
+def finish_doubling(dsn: str) -> Cluster:
+    """The doubled cluster. Raises ShardUnavailable if a shard has not split yet."""
+    with _connected(dsn) as connection:
+        if connection.execute(SQL["finish_doubling"]).rowcount != 1:
+            raise ShardUnavailable("not every shard has split")
+    return read_cluster(dsn)
+
+
 def read_cluster(dsn: str) -> Cluster:
     """The settings of a cluster that was set up before. Raises LookupError if it was not."""
     with _connected(dsn) as connection:
         row = connection.execute(SQL["select_cluster"]).fetchone()
+        shards = [PlacedShard(*found) for found in connection.execute(SQL["select_shards"])]
     if row is None:
         raise LookupError("the database holds no cluster yet: `portfolio-state up` sets one up")
-    return Cluster(*row)
+    shard_count, link_secret, doubling_to = row
+    return Cluster(shard_count, link_secret, doubling_to, tuple(shards))

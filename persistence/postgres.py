@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -48,6 +51,26 @@ async def connect(dsn: str) -> Connection:
     connection = await psycopg.AsyncConnection.connect(conninfo(dsn), autocommit=True)
     connection.prepare_threshold = 2
     return connection
+
+
+@contextmanager
+def severed_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """Break the connection if the block takes longer, so that what waits in it fails with psycopg.OperationalError.
+
+    The driver answers a cancellation by asking the server to cancel, and waits up to ten seconds for one that is silent.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, _sever, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _sever(connection: Connection) -> None:
+    if connection.closed:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, suppress(OSError):
+        duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def pool(dsn: str, size_max: int) -> AsyncConnectionPool[Connection]:

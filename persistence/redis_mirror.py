@@ -9,9 +9,10 @@ from typing import Any, Final, cast
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, RedisError
 
-from portfolio.ports import MirrorUnavailable, Picture
+from portfolio.ports import Fence, MirrorUnavailable, Picture
 
 STREAM: Final = "portfolio:events"
 STREAM_LENGTH_MAX: Final = 50_000
@@ -33,6 +34,14 @@ redis.call('SET', KEYS[4], ARGV[4], 'EX', ARGV[8])
 return 1
 """
 
+_ANNOUNCE: Final = """
+local announced = redis.call('GET', KEYS[2])
+if announced and announced > ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
+for number = 3, #ARGV do redis.call('XADD', KEYS[1], '*', 'event', ARGV[number]) end
+return 1
+"""
+
 
 class RedisMirror:
     """Implements ports.Mirror. Every call is bounded in time; none is ever awaited by a write."""
@@ -46,6 +55,7 @@ class RedisMirror:
             retry=Retry(NoBackoff(), 0),
         )
         self._digest: str | None = None
+        self._announcing: AsyncScript | None = None
 
     async def server_run(self) -> str:
         """The run id of the Redis server, which is another after each restart."""
@@ -75,17 +85,21 @@ class RedisMirror:
                 pipeline.evalsha(self._digest, 4, *_keys(picture), *_arguments(picture))
             await pipeline.execute()
 
-    async def announce(self, events: Sequence[bytes]) -> None:
-        """Append events to the stream, in order, in one transaction: all of them or none."""
-        await self._translated(self._announce(events))
+    async def announce(self, events: Sequence[bytes], fence: Fence) -> None:
+        """Append events to the stream, in order: all of them or, once a later epoch has announced, none."""
+        await self._translated(self._announce(events, fence))
 
-    async def _announce(self, events: Sequence[bytes]) -> None:
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            # First, because a server whose memory is full still trims, and then has room again.
-            pipeline.xtrim(STREAM, maxlen=STREAM_LENGTH_MAX, approximate=True)
-            for event in events:
-                pipeline.xadd(STREAM, {"event": event})
-            await pipeline.execute()
+    async def _announce(self, events: Sequence[bytes], fence: Fence) -> None:
+        if not events:
+            return
+        if self._announcing is None:
+            self._announcing = self._redis.register_script(_ANNOUNCE)
+        keys = [STREAM, f"portfolio:shard:{fence.shard_id}:epoch"]
+        epoch = f"{fence.epoch:020d}"
+        # First, because a server whose memory is full still trims, and then has room again.
+        await self._redis.xtrim(STREAM, maxlen=STREAM_LENGTH_MAX, approximate=True)
+        if not await self._announcing(keys=keys, args=[epoch, VERSION_TTL_S, *events]):
+            raise MirrorUnavailable(f"a later epoch of shard {fence.shard_id} than {fence.epoch} announces now")
 
     async def _translated(self, doing: Awaitable[None]) -> None:
         try:

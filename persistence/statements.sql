@@ -30,14 +30,37 @@ on conflict do nothing;
 
 -- name: select_cluster
 -- What every process of the cluster has to agree on.
-select shard_count, link_secret from cluster;
+select shard_count, link_secret, doubling_to from cluster;
 
 -- name: claim_shard
--- A new incarnation takes the shard: whoever had the old epoch can append no more.
+-- A new incarnation takes the shard: whoever had the old epoch can append no more. An actor that is not the one meant to
+-- own the shard gets nothing; the first of all becomes that one.
 update shards
-set epoch = epoch + 1, owner = %(owner)s, claimed_at = now()
-where shard_id = %(shard_id)s
-returning epoch, head_seq, head_hash, checkpoint_seq, announced_seq;
+set epoch = epoch + 1, owner = %(owner)s, claimed_at = now(), actor = coalesce(actor, %(actor)s)
+where shard_id = %(shard_id)s and (%(actor)s::text is null or actor is null or actor = %(actor)s)
+returning
+    epoch, head_seq, head_hash, checkpoint_seq, announced_seq, modulus, branch_seq, branch_hash, answering, lease_ms;
+
+-- name: select_actor
+-- Which actor is meant to own a shard.
+select actor from shards where shard_id = %(shard_id)s;
+
+-- name: begin_answering
+-- The claimant has outlasted the owner before it. From here on, a later claimant has to outlast this one.
+update shards
+set answering = owner, lease_ms = %(lease_ms)s, renewed_at = clock_timestamp()
+where shard_id = %(shard_id)s and owner = %(owner)s;
+
+-- name: renew_lease
+-- An idle owner proves that it owns the shard. A write, so that a Postgres that was cut off from its standby cannot say yes.
+-- The epoch does not tell: a reclaim of the owner's own may have raised it, and its answer be on its way.
+update shards set renewed_at = clock_timestamp() where shard_id = %(shard_id)s and owner = %(owner)s;
+
+-- name: release_shard
+-- The owner lets go, having acknowledged its last write and given its last answer: nobody has to outlast it.
+update shards
+set owner = null, answering = null, actor = coalesce(%(successor)s, actor)
+where shard_id = %(shard_id)s and owner = %(owner)s;
 
 -- name: reclaim_shard
 -- The same incarnation after a lost connection: a new epoch, so that whatever it sent before the loss either has
@@ -48,7 +71,7 @@ where shard_id = %(shard_id)s and owner = %(owner)s
 returning epoch, head_seq, head_hash;
 
 -- name: select_owner
--- An idle owner learns within a second that it was deposed.
+-- Whether what looks like corruption is the work of a newer owner.
 select owner from shards where shard_id = %(shard_id)s;
 
 -- name: append_journal
@@ -108,8 +131,61 @@ where journal.request_hash is not null;
 select transaction_id from journal where transaction_id_given and transaction_id = any(%(ids)s::uuid[]);
 
 -- name: select_unannounced
--- Portfolios whose newest version may not have reached the event stream before a crash.
-select distinct portfolio_id from journal where shard_id = %(shard_id)s and seq > %(after_seq)s;
+-- Portfolios whose newest version may not have reached the event stream before a crash. Rows from before a shard branched
+-- off are its parent's; the portfolios among them that did not come along are told from those that did by the caller.
+select portfolio_id from journal where shard_id = %(shard_id)s and seq > %(after_seq)s
+union
+select journal.portfolio_id
+from shards
+join journal on journal.shard_id = shards.parent_shard and journal.seq <= shards.branch_seq
+where shards.shard_id = %(shard_id)s and journal.seq > %(after_seq)s;
+
+-- name: double_modulus
+-- First in the transaction of a split, under the row's lock. Without the checkpoint at the head, nothing happens.
+update shards
+set modulus = 2 * modulus
+where shard_id = %(shard_id)s and owner = %(owner)s and modulus = %(modulus)s and checkpoint_seq = head_seq;
+
+-- name: insert_branch
+-- The new shard goes on from where the old one's journal stands, and its checkpoint with it.
+insert into shards (
+    shard_id, modulus, actor, parent_shard, branch_seq, branch_hash, head_seq, head_hash, checkpoint_seq, announced_seq
+)
+select
+    shard_id + %(modulus)s, modulus, %(actor)s, shard_id, head_seq, head_hash, head_seq, head_hash, checkpoint_seq,
+    announced_seq
+from shards
+where shard_id = %(shard_id)s;
+
+-- name: move_checkpoints
+-- The checkpoint of the portfolios that go with the new shard is there already; it changes hands.
+update portfolios
+set shard_id = %(shard_id)s + %(modulus)s
+where shard_id = %(shard_id)s and portfolio_id = any(%(moving)s::text[]);
+
+-- name: move_quarantine
+-- So do those that are set apart.
+update quarantine
+set shard_id = %(shard_id)s + %(modulus)s
+where shard_id = %(shard_id)s and portfolio_id = any(%(moving)s::text[]);
+
+-- name: select_modulus
+-- Whether a split has happened whose answer was lost. The lock waits for what the lost connection still has in hand.
+select modulus from shards where shard_id = %(shard_id)s and owner = %(owner)s for update;
+
+-- name: select_shards
+-- Every shard, what it holds, and which actor is meant to own it.
+select shard_id, modulus, actor from shards order by shard_id;
+
+-- name: begin_doubling
+-- Says what the shards are being doubled to, so that whoever comes after an interruption goes on with that.
+update cluster set doubling_to = 2 * shard_count where doubling_to is null;
+
+-- name: finish_doubling
+-- Every shard has split: the new number is the cluster's.
+update cluster
+set shard_count = doubling_to, doubling_to = null
+where doubling_to = (select count(*) from shards) and not exists (select from shards where modulus <> doubling_to);
 
 -- name: select_history
 -- One portfolio's life up to a version, for states of the past.

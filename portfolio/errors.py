@@ -86,7 +86,15 @@ class Overloaded(Unavailable):
 
 
 class ShardUnavailable(Unavailable):
+    """The shard cannot answer now. With `moving` in its cause, it is about to, elsewhere or anew."""
+
     code = "shard-unavailable"
+
+
+class WrongShard(Unavailable):
+    """The shard has split, and the portfolio went with the other half; `modulus` is the shard's now."""
+
+    code = "wrong-shard"
 
 
 class OutcomeUnknown(PortfolioError):

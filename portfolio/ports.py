@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from portfolio.book import Book, Mark
 from portfolio.entries import Entry
 from portfolio.errors import PortfolioError
-from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId
+from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId, ShardId
 from portfolio.valuation import Valuation
 
 RequestKey = tuple[PortfolioId, IdempotencyKey]
@@ -31,14 +31,26 @@ class Head:
     row_hash: bytes
 
 
+NO_ROWS: Final = Head(0, b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an incarnation learns when it takes a shard. Rows up to `announced_seq` have reached the event stream."""
+    """What an incarnation learns when it takes a shard. Rows up to `announced_seq` have reached the event stream.
+
+    `answering` names another incarnation that may go on answering for up to `lease_s` after the claim; None if none may.
+    The shard holds the portfolios that `modulus` maps to it. Its own rows follow `branch`, a row of the shard that it came
+    of when the shards were doubled; one that was there from the beginning has rows from the first.
+    """
 
     epoch: int
     head: Head
     checkpoint_seq: int
     announced_seq: int
+    modulus: int
+    branch: Head = NO_ROWS
+    answering: str | None = None
+    lease_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,26 @@ class Journal(Protocol):
     """The write-ahead log of one shard, as its owner uses it."""
 
     async def claim(self) -> Claim:
-        """Take the shard; whoever owned it can append no more."""
+        """Take the shard; whoever owned it can append no more. Raises Deposed if it is meant for another actor."""
+
+    async def begin_answering(self, lease_s: float) -> None:
+        """Say that this owner serves now, under leases of that length. Raises Deposed or ShardUnavailable."""
+
+    async def renew(self) -> None:
+        """Prove to own the shard. Raises Deposed if another incarnation has taken it, ShardUnavailable if nobody can say."""
+
+    async def split(self, moving: Sequence[PortfolioId], actor: str) -> None:
+        """Double the modulus, and let a new shard, meant for `actor`, branch off here with the portfolios that go with it.
+
+        The checkpoint must have reached the head. When it returns it is durable; a lost connection is settled inside.
+        Raises Deposed or ShardUnavailable, after which nothing has changed.
+        """
+
+    async def moduli(self) -> Mapping[ShardId, int]:
+        """The modulus of every shard."""
+
+    async def release(self, successor: str | None) -> None:
+        """Let go of the shard, to the actor of that name if one is given. Raises Deposed or ShardUnavailable."""
 
     async def append(self, rows: Sequence[PendingRow]) -> None:
         """Commit `rows` after the head. When it returns they are durable; when it raises, none of them is.
@@ -121,7 +152,7 @@ class Journal(Protocol):
         """Those ids that callers gave to transactions already booked."""
 
     async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
-        """Portfolios with rows after `after_seq`."""
+        """Portfolios with rows after `after_seq`, those among them that were written before this shard branched off."""
 
 
 class CheckpointStore(Protocol):
@@ -156,6 +187,14 @@ class Picture:
     weights: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Whose events these are: of two owners of a shard, the mirror listens to that of the later epoch."""
+
+    shard_id: ShardId
+    epoch: int
+
+
 class Mirror(Protocol):
     """The copy for readers that need no guarantees, and the stream of events."""
 
@@ -168,8 +207,8 @@ class Mirror(Protocol):
     async def show(self, pictures: Sequence[Picture]) -> None:
         """Replace what is older than each picture. Raises MirrorUnavailable."""
 
-    async def announce(self, events: Sequence[bytes]) -> None:
-        """Append events to the stream, in order. Raises MirrorUnavailable."""
+    async def announce(self, events: Sequence[bytes], fence: Fence) -> None:
+        """Append events to the stream, in order. Raises MirrorUnavailable, also if a later epoch has announced."""
 
 
 class MirrorUnavailable(PortfolioError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import ray
 from fastapi import FastAPI
@@ -25,8 +25,8 @@ from portfolio.ids import ShardId
 from serve_app import batches, health, openapi, portfolios, problems
 from serve_app.admission import Admission
 from serve_app.backend import Backend
+from serve_app.finding import find_shard
 
-NAMESPACE: Final = "portfolio"
 ONGOING_MAX: Final = 100_000
 """Serve lets requests beyond this wait; `admission` refuses them long before, so that none waits for others."""
 _LOCATE_TIMEOUT_S: Final = 3.0
@@ -47,20 +47,14 @@ class Arguments(BaseModel):
     postgres_dsn: str | None = None
 
 
-def actor_name(shard_id: int) -> str:
-    """The name of a shard's actor."""
-    return f"shard-{shard_id}"
-
-
 async def locate(shard_id: ShardId) -> Endpoint:
     """Where a shard's actor says that it listens. Raises ShardUnavailable."""
     try:
         async with asyncio.timeout(_LOCATE_TIMEOUT_S):
-            # Looking up a name is a blocking call to the head node.
-            handle: Any = await asyncio.to_thread(ray.get_actor, actor_name(shard_id), NAMESPACE)
+            handle = await find_shard(shard_id)
             endpoint: Endpoint = await handle.endpoint.remote()
             return endpoint
-    except (RayError, ValueError, TimeoutError) as error:
+    except (RayError, TimeoutError) as error:
         raise ShardUnavailable(f"shard {shard_id} is not running", shard=shard_id) from error
 
 
@@ -71,7 +65,7 @@ async def connected(dsn: str) -> AsyncIterator[Backend]:
     directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
     try:
         async with postgres.pool(dsn, _POOL_SIZE) as connections:
-            yield Backend(Gateway(directory, cluster.shard_count), PostgresHistory(connections))
+            yield Backend(Gateway(directory, cluster.shard_map), PostgresHistory(connections))
     finally:
         directory.close()
 

@@ -34,7 +34,7 @@ async def readyz(request: Request) -> Response:
     """Every shard is owned and serves, and Postgres answers; else 503, naming what does not."""
     backend = backend_of(request)
     statuses = await backend.gateway.statuses()
-    failing = {f"shard-{number}": reason for number, found in enumerate(statuses) if (reason := _reason(found))}
+    failing = {f"shard-{number}": reason for number, found in statuses.items() if (reason := _reason(found))}
     try:
         await backend.history.ping()
     except PortfolioError as error:

@@ -233,7 +233,7 @@ def _transaction(booked: BookedTransaction) -> TransactionDocument:
 
 
 def _answered(answer: Answer, status: int, headers: dict[str, str] | None = None) -> Response:
-    sent = {**(headers or {}), "ETag": answer.etag or ""}
+    sent = {**(headers or {}), **_signed(answer)}
     if answer.replayed:
         sent["Idempotent-Replayed"] = "true"
     return Response(answer.body, status, sent, "application/json")
@@ -241,8 +241,14 @@ def _answered(answer: Answer, status: int, headers: dict[str, str] | None = None
 
 def _unless_known(answer: Answer, tags: tuple[str, ...]) -> Response:
     if answer.body is None or answer.etag in tags or tags == ("*",):
-        return Response(status_code=304, headers={"ETag": answer.etag or ""})
+        return Response(status_code=304, headers=_signed(answer))
     return _answered(answer, 200)
+
+
+def _signed(answer: Answer) -> dict[str, str]:
+    """The headers that tell which version this is, and, of the present, which owner says so."""
+    tag = {"ETag": answer.etag or ""}
+    return tag if answer.owner is None else {**tag, "Shard-Epoch": answer.owner}
 
 
 def _page(items: list[Any], next_cursor: str | None) -> Response:

@@ -33,6 +33,7 @@ _STATUSES: Final[Mapping[str, HTTPStatus]] = {
     "idempotency-key-reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "shard-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "wrong-shard": HTTPStatus.SERVICE_UNAVAILABLE,
     "outcome-unknown": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _RETRY_AFTER_S: Final = {HTTPStatus.TOO_MANY_REQUESTS: 1, HTTPStatus.SERVICE_UNAVAILABLE: 1}

@@ -5,7 +5,10 @@ alter table cluster add column doubling_to integer;
 alter table shards
     -- The actor that is to own the shard: another one of an earlier move must not claim it. Null: whichever comes.
     add column actor text,
-    -- How long the present owner may answer after it last proved to own the shard.
+    -- The owner that serves, or served last: one that claimed and died before it served has not outlasted it. Null if it
+    -- let go of the shard in good order.
+    add column answering text,
+    -- How long that one may answer after it last proved to own the shard.
     add column lease_ms integer not null default 0,
     -- When it last did so while idle. Commits move head_seq instead.
     add column renewed_at timestamptz,

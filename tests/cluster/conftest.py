@@ -9,6 +9,7 @@ import pytest
 import ray
 
 from actors.gateway import Gateway
+from actors.names import actor_name
 from actors.settings import ShardConfig
 from cluster.client import Client, attach
 from cluster.handles import HandleCaller
@@ -16,7 +17,7 @@ from persistence.embedded.home import open_home
 from persistence.embedded.valkey_launch import SOCKET_NAME
 from persistence.migrate import read_cluster
 from portfolio.ids import PortfolioId, ShardId
-from portfolio.sharding import shard_of
+from portfolio.sharding import ShardMap, shard_of
 from tests.cluster.service_process import ServiceProcess, service_process
 
 
@@ -42,7 +43,7 @@ def client(service: ServiceProcess) -> Iterator[Client]:
 @pytest.fixture
 def gateway(service: ServiceProcess) -> Gateway:
     """The service over handles, without the client's patience: every error shows."""
-    return Gateway(HandleCaller(), service.settings.shard_count)
+    return Gateway(HandleCaller(), ShardMap.even(service.settings.shard_count))
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def config_of_shard_0(service: ServiceProcess) -> ShardConfig:
     cluster = read_cluster(service.postgres_dsn)
     return ShardConfig(
         shard_id=ShardId(0),
-        shard_count=cluster.shard_count,
+        actor=actor_name(0),
         postgres_dsn=service.postgres_dsn,
         redis_url=f"unix://:{valkey.secret('password')}@{valkey.path / 'run' / SOCKET_NAME}?db=0",
         link_secret=cluster.link_secret,

@@ -16,6 +16,7 @@ import pytest
 import ray
 
 from actors.gateway import Gateway
+from actors.names import NAMESPACE, actor_name
 from actors.protocol import Answer
 from actors.settings import ShardConfig
 from actors.shard import Phase, ShardStatus
@@ -25,8 +26,9 @@ from cluster.handles import HandleCaller
 from portfolio.commands import UpdatePortfolio
 from portfolio.errors import OutcomeUnknown, PortfolioError, ShardUnavailable
 from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId, ShardId
+from portfolio.sharding import ShardMap
 from portfolio.transactions import Transaction, TransactionType
-from serve_app.app import NAMESPACE, actor_name
+from serve_app.finding import find_shard
 from tests.cluster.conftest import id_in_shard
 from tests.cluster.service_process import ServiceProcess, wait_until
 
@@ -49,7 +51,7 @@ def update(portfolio_id: PortfolioId, key: str | None = None) -> UpdatePortfolio
 
 def pid_of(shard_id: int) -> int:
     """The process that serves a shard."""
-    handle: Any = ray.get_actor(actor_name(shard_id), NAMESPACE)
+    handle: Any = asyncio.run(find_shard(ShardId(shard_id)))
     return int(ray.get(handle.pid.remote()))
 
 
@@ -262,7 +264,7 @@ async def test_of_two_incarnations_the_older_one_goes_for_good(
     await asyncio.sleep(0.5)
     rival = placement.place(config_of_shard_0, name=f"rival-{portfolio_id}")
     try:
-        rivals = Gateway(HandleCaller({ShardId(0): rival}), 2)
+        rivals = Gateway(HandleCaller({ShardId(0): rival}), ShardMap.even(2))
         await asyncio.gather(*writers)
         assert {type(error) for error in errors} <= {ShardUnavailable, OutcomeUnknown}
         assert any(isinstance(error, ShardUnavailable) for error in errors)
@@ -305,7 +307,7 @@ def _version(answer: Answer) -> int:
 
 
 def _phase(gateway: Gateway, shard_id: int) -> Phase | None:
-    found = asyncio.run(gateway.statuses())[shard_id]
+    found = asyncio.run(gateway.statuses())[ShardId(shard_id)]
     return found.phase if isinstance(found, ShardStatus) else None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from portfolio.ids import PortfolioId
-from portfolio.ports import Picture
+import pytest
+
+from portfolio.ids import PortfolioId, ShardId
+from portfolio.ports import Fence, MirrorUnavailable, Picture
 from tests.contract.conftest import SeenMirror, Shown
 
 P = PortfolioId("P-1")
+FENCE = Fence(ShardId(0), 1)
 
 
 def _picture(version: int, revaluation: int = 0, portfolio_id: PortfolioId = P) -> Picture:
@@ -55,12 +58,22 @@ async def test_versions_of_one_call_are_taken_in_any_order(seen: SeenMirror) -> 
 
 
 async def test_events_come_in_the_order_announced(seen: SeenMirror) -> None:
-    await seen.mirror.announce([b"1", b"2"])
-    await seen.mirror.announce([b"3"])
+    await seen.mirror.announce([b"1", b"2"], FENCE)
+    await seen.mirror.announce([b"3"], FENCE)
     assert seen.events() == [b"1", b"2", b"3"]
+
+
+async def test_events_of_an_owner_are_refused_once_a_later_one_has_announced(seen: SeenMirror) -> None:
+    await seen.mirror.announce([b"1"], FENCE)
+    await seen.mirror.announce([b"2"], Fence(ShardId(0), 12))
+    with pytest.raises(MirrorUnavailable):
+        await seen.mirror.announce([b"3"], Fence(ShardId(0), 9))
+    await seen.mirror.announce([b"4"], Fence(ShardId(1), 1))
+    await seen.mirror.announce([b"5"], Fence(ShardId(0), 12))
+    assert seen.events() == [b"1", b"2", b"4", b"5"]
 
 
 async def test_nothing_to_show_or_announce_is_no_error(seen: SeenMirror) -> None:
     await seen.mirror.show([])
-    await seen.mirror.announce([])
+    await seen.mirror.announce([], FENCE)
     assert seen.events() == []

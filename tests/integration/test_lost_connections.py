@@ -173,7 +173,7 @@ async def test_an_owner_is_not_deposed_by_a_claim_of_its_own_whose_answer_was_lo
         answer = running.shard.submit(updated(1))
         await asyncio.wait_for(proxy.struck.wait(), 5)
         inspector.do("update shards set epoch = epoch + 1")
-        await asyncio.sleep(4 * FAST.ownership_check_interval_s)
+        await asyncio.sleep(4 * FAST.heartbeat_interval_s)
         assert not running.life.done()
         proxy.is_refusing = False
         assert (await asyncio.wait_for(answer, 10)).book.version == 2

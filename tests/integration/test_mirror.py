@@ -20,13 +20,14 @@ from redis import Redis
 from persistence.embedded.valkey import EmbeddedValkey
 from persistence.redis_mirror import STREAM, RedisMirror
 from portfolio.entries import derived_id
-from portfolio.ids import PortfolioId
-from portfolio.ports import MirrorUnavailable, Picture
+from portfolio.ids import PortfolioId, ShardId
+from portfolio.ports import Fence, MirrorUnavailable, Picture
 from tests.integration.conftest import Inspector
 from tests.oracles.builders import buy, deposit
 from tests.oracles.rows import opened, portfolio, updated
 from tests.support.shards import FAST, RunningShard, eventually, postgres_shard
 
+FENCE = Fence(ShardId(0), 1)
 TTLS_S = {"state": 300, "positions": 60, "weights": 300}
 
 
@@ -269,9 +270,9 @@ async def test_a_server_that_refuses_writes_is_unavailable(own_valkey: EmbeddedV
         with pytest.raises(MirrorUnavailable):
             await mirror.show([Picture(PortfolioId("P"), 1, 0, b"1", b"1", b"1")])
         with pytest.raises(MirrorUnavailable):
-            await mirror.announce([b"event"])
+            await mirror.announce([b"event"], FENCE)
         client.config_set("maxmemory", "0")
-        await mirror.announce([b"event"])
+        await mirror.announce([b"event"], FENCE)
         assert client.xlen(STREAM) == 1
     await mirror.close()
 
@@ -281,9 +282,9 @@ async def test_an_announcement_is_whole_or_not_there(own_valkey: EmbeddedValkey)
     with Redis.from_url(own_valkey.url) as client:
         client.set(STREAM, "not a stream")
         with pytest.raises(MirrorUnavailable):
-            await mirror.announce([b"1", b"2"])
+            await mirror.announce([b"1", b"2"], FENCE)
         client.delete(STREAM)
-        await mirror.announce([b"1", b"2"])
+        await mirror.announce([b"1", b"2"], FENCE)
         assert client.xlen(STREAM) == 2
     await mirror.close()
 

@@ -9,7 +9,7 @@ import pytest
 
 from actors.writer import Outcome
 from persistence.checkpoint import PostgresCheckpointStore
-from portfolio.errors import Corrupt, Deposed, OutcomeUnknown, ShardUnavailable
+from portfolio.errors import Corrupt, Deposed, OutcomeUnknown, ShardUnavailable, WrongShard
 from portfolio.ids import PortfolioId
 from tests.integration.conftest import Inspector
 from tests.oracles.builders import buy
@@ -17,7 +17,7 @@ from tests.oracles.memory_store import MemoryMirror
 from tests.oracles.rows import opened, portfolio, updated
 from tests.support.shards import FAST, eventually, postgres_shard
 
-NOT_LOOKING = replace(FAST, ownership_check_interval_s=3600.0)
+NOT_LOOKING = replace(FAST, heartbeat_interval_s=3600.0, lease_s=7200.0)
 
 
 async def test_the_next_append_of_a_deposed_incarnation_fails_and_its_callers_are_told(
@@ -130,7 +130,7 @@ async def test_a_portfolio_of_another_shard_is_refused_and_hurts_nobody(database
     ):
         mine = PortfolioId("PORTFOLIO-1")
         await zero.book(replace(opened(1), portfolio_id=mine))
-        with pytest.raises(ShardUnavailable):
+        with pytest.raises(WrongShard):
             one.shard.submit(replace(opened(1), portfolio_id=mine))
         assert not one.life.done()
 

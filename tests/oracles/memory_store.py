@@ -12,12 +12,14 @@ from uuid import UUID
 
 from portfolio.book import Book, Mark, Position
 from portfolio.entries import Booked
-from portfolio.errors import Corrupt, Deposed, PortfolioError
+from portfolio.errors import Corrupt, Deposed, PortfolioError, ShardUnavailable
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import (
+    NO_ROWS,
     Checkpoint,
     Claim,
     DuplicateKeys,
+    Fence,
     Head,
     MirrorUnavailable,
     PendingRow,
@@ -36,6 +38,11 @@ class StoredShard:
 
     epoch: int = 0
     owner: str | None = None
+    answering: str | None = None
+    lease_s: float = 0.0
+    modulus: int = 0
+    branch: Head = NO_ROWS
+    parent: StoredShard | None = None
     rows: list[StoredRow] = field(default_factory=list)
     checkpoint_seq: int = 0
     announced_seq: int = 0
@@ -44,7 +51,11 @@ class StoredShard:
     @property
     def head(self) -> Head:
         """Where the journal ends."""
-        return Head(self.rows[-1].seq, self.rows[-1].row_hash) if self.rows else Head(0, b"")
+        return Head(self.rows[-1].seq, self.rows[-1].row_hash) if self.rows else self.branch
+
+    def after(self, seq: int) -> list[StoredRow]:
+        """The shard's own rows after one."""
+        return self.rows[max(0, seq - self.branch.seq) :]
 
 
 class MemoryDatabase:
@@ -53,6 +64,7 @@ class MemoryDatabase:
     def __init__(self) -> None:
         self.shards: dict[ShardId, StoredShard] = defaultdict(StoredShard)
         self.marks: dict[InstrumentId, RecordedMark] = {}
+        self.shard_count = 1
         self._ticks = 0
 
     def tick(self) -> datetime:
@@ -70,6 +82,7 @@ class MemoryJournal:
 
     def __init__(self, database: MemoryDatabase, shard_id: ShardId, owner: str) -> None:
         self._database = database
+        self._shard_id = shard_id
         self._shard = database.shards[shard_id]
         self._owner = owner
         self.epoch = 0
@@ -78,13 +91,59 @@ class MemoryJournal:
         self.gate.set()
         self.appends: list[int] = []
         self.questions = 0
+        self.is_silent = False
 
     async def claim(self) -> Claim:
         shard = self._shard
         shard.epoch += 1
         shard.owner = self._owner
         self.epoch = shard.epoch
-        return Claim(shard.epoch, shard.head, shard.checkpoint_seq, shard.announced_seq)
+        answering = None if shard.answering == self._owner else shard.answering
+        return Claim(
+            epoch=shard.epoch,
+            head=shard.head,
+            checkpoint_seq=shard.checkpoint_seq,
+            announced_seq=shard.announced_seq,
+            modulus=self._modulus,
+            branch=shard.branch,
+            answering=answering,
+            lease_s=shard.lease_s,
+        )
+
+    @property
+    def _modulus(self) -> int:
+        return self._shard.modulus or self._database.shard_count
+
+    async def moduli(self) -> Mapping[ShardId, int]:
+        return {found: shard.modulus or self._database.shard_count for found, shard in self._database.shards.items()}
+
+    async def split(self, moving: Sequence[PortfolioId], actor: str) -> None:
+        await self.renew()
+        shard, modulus = self._shard, self._modulus
+        if shard.checkpoint_seq != shard.head.seq:
+            raise ShardUnavailable("the checkpoint is behind")
+        self._database.shards[ShardId(self._shard_id + modulus)] = StoredShard(
+            modulus=2 * modulus,
+            branch=shard.head,
+            parent=shard,
+            checkpoint_seq=shard.checkpoint_seq,
+            announced_seq=shard.announced_seq,
+            books={portfolio_id: shard.books.pop(portfolio_id) for portfolio_id in moving},
+        )
+        shard.modulus = 2 * modulus
+
+    async def begin_answering(self, lease_s: float) -> None:
+        await self.renew()
+        self._shard.answering, self._shard.lease_s = self._owner, lease_s
+
+    async def renew(self) -> None:
+        if self.is_silent:
+            raise ShardUnavailable("the database does not answer")
+        await self.check_ownership()
+
+    async def release(self, successor: str | None) -> None:
+        await self.renew()
+        self._shard.owner = self._shard.answering = None
 
     async def append(self, rows: Sequence[PendingRow]) -> None:
         await self.gate.wait()
@@ -129,9 +188,9 @@ class MemoryJournal:
             raise Deposed(f"{self._shard.owner} owns the shard, not {self._owner}")
 
     async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow]:
-        head = self._shard.rows[after_seq - 1].row_hash if after_seq else b""
-        expected = Head(after_seq, head)
-        for row in list(self._shard.rows[after_seq:]):
+        before = [self._shard.branch, *(Head(row.seq, row.row_hash) for row in self._shard.rows)]
+        expected = before[after_seq - self._shard.branch.seq]
+        for row in self._shard.after(after_seq):
             pending = PendingRow(row.entry, row.idempotency_key, row.request_hash)
             if row.seq != expected.seq + 1 or row.row_hash != _chained(expected.row_hash, pending):
                 raise Corrupt(f"row {row.seq} does not follow row {expected.seq}")
@@ -142,7 +201,7 @@ class MemoryJournal:
             raise Corrupt(f"the journal ends at {expected.seq}, expected {claim.head.seq}")
 
     async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
-        return _keys(self._shard.rows[after_seq:])
+        return _keys(self._shard.after(after_seq))
 
     async def find_keys(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, bytes]:
         self.questions += 1
@@ -155,7 +214,10 @@ class MemoryJournal:
         return frozenset(given.intersection(ids))
 
     async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
-        return list({row.entry.portfolio_id: None for row in self._shard.rows[after_seq:]})
+        rows = self._shard.after(after_seq)
+        if self._shard.parent is not None:
+            rows += [row for row in self._shard.parent.after(after_seq) if row.seq <= self._shard.branch.seq]
+        return list({row.entry.portfolio_id: None for row in rows})
 
 
 def _keys(rows: Iterable[StoredRow]) -> dict[RequestKey, bytes]:
@@ -240,6 +302,7 @@ class MemoryMirror:
     def __init__(self) -> None:
         self.pictures: dict[PortfolioId, Picture] = {}
         self.events: list[bytes] = []
+        self.epochs: dict[ShardId, int] = {}
         self.is_down = False
         self.lost_answers = 0
         self.run = "first"
@@ -255,8 +318,11 @@ class MemoryMirror:
             if shown is None or (shown.version, shown.revaluation) <= (picture.version, picture.revaluation):
                 self.pictures[picture.portfolio_id] = picture
 
-    async def announce(self, events: Sequence[bytes]) -> None:
+    async def announce(self, events: Sequence[bytes], fence: Fence) -> None:
         await self._answer()
+        if events and fence.epoch < self.epochs.get(fence.shard_id, 0):
+            raise MirrorUnavailable("a later epoch announces now")
+        self.epochs[fence.shard_id] = fence.epoch
         self.events.extend(events)
         if self.lost_answers:
             self.lost_answers -= 1

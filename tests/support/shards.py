@@ -35,7 +35,7 @@ FAST: Final = Limits(
     checkpoint_interval_s=3600.0,
     revaluation_interval_s=0.01,
     mark_refresh_interval_s=0.05,
-    ownership_check_interval_s=0.05,
+    heartbeat_interval_s=0.05,
     mirror_interval_s=0.005,
 )
 """Everything soon, so that tests need not wait; checkpoints only when a test asks, so that it can tell what they hold."""
@@ -95,10 +95,12 @@ async def postgres_shard(
     mirror: Mirror | None = None,
     limits: Limits = FAST,
     journal_dsn: str | None = None,
+    is_gone: Callable[[str], bool] = lambda owner: True,
 ) -> AsyncIterator[RunningShard]:
     """A shard of a migrated database, serving; killed at the end of the block unless it has ended before.
 
-    `journal_dsn` is for a journal whose connection goes another way than the rest.
+    `journal_dsn` is for a journal whose connection goes another way than the rest. Unless `is_gone` says otherwise, the
+    owner before is taken for dead, and need not be outlasted.
     """
     # In a thread, since it may wait for a checkpoint of another shard on this loop.
     await asyncio.to_thread(set_up_cluster, dsn, shard_count)
@@ -107,13 +109,13 @@ async def postgres_shard(
         journal = PostgresJournal(journal_dsn or dsn, ShardId(shard_id), owner, pool)
         shard = Shard(
             shard_id=ShardId(shard_id),
-            shard_count=shard_count,
             journal=journal,
             epoch=lambda: journal.epoch,
             checkpoints=PostgresCheckpointStore(ShardId(shard_id), pool),
             marks=PostgresMarkStore(pool),
             mirror=mirror or MemoryMirror(),
             limits=limits,
+            is_gone=is_gone,
         )
         try:
             async with _running(shard, journal) as running:
@@ -130,18 +132,20 @@ async def memory_shard(
     shard_count: int = 1,
     mirror: Mirror | None = None,
     limits: Limits = FAST,
+    is_gone: Callable[[str], bool] = lambda owner: True,
 ) -> AsyncIterator[RunningShard]:
     """A shard of a database in memory, serving; killed at the end of the block unless it has ended before."""
+    database.shard_count = shard_count
     journal = MemoryJournal(database, ShardId(shard_id), f"test/{next(_incarnations)}")
     shard = Shard(
         shard_id=ShardId(shard_id),
-        shard_count=shard_count,
         journal=journal,
         epoch=lambda: journal.epoch,
         checkpoints=MemoryCheckpointStore(database, ShardId(shard_id)),
         marks=MemoryMarkStore(database),
         mirror=mirror or MemoryMirror(),
         limits=limits,
+        is_gone=is_gone,
     )
     async with _running(shard, journal) as running:
         yield running

@@ -28,7 +28,7 @@ from portfolio.errors import (
     VersionMismatch,
 )
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
-from portfolio.sharding import shard_of
+from portfolio.sharding import ShardMap, shard_of
 from portfolio.status import Status
 from tests.oracles.builders import buy, deposit, minutes
 from tests.oracles.memory_store import MemoryDatabase
@@ -70,7 +70,7 @@ async def shards() -> AsyncIterator[Shards]:
 @pytest.fixture
 def gateway(shards: Shards) -> Gateway:
     """The face of those shards."""
-    return Gateway(shards, SHARD_COUNT)
+    return Gateway(shards, ShardMap.even(SHARD_COUNT))
 
 
 def _shard(number: int) -> int:
@@ -232,7 +232,7 @@ async def test_no_marks_are_counted_as_none(gateway: Gateway, shards: Shards) ->
 async def test_statuses_name_the_shards_that_do_not_answer(gateway: Gateway, shards: Shards) -> None:
     await _open(gateway, *range(6))
     shards.lost[1] = ShardUnavailable("it is gone")
-    first, second, third = await gateway.statuses()
+    first, second, third = (await gateway.statuses()).values()
     assert isinstance(second, ShardUnavailable)
     assert second.cause == {"shard": 1}
     for status in (first, third):

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from actors.books import Books
+from actors.lease import Lease
 from actors.publisher import Publisher
 from actors.settings import Limits
 from portfolio.book import Book
 from portfolio.entries import derived_id
-from portfolio.ids import PortfolioId
-from portfolio.ports import MirrorUnavailable
+from portfolio.ids import PortfolioId, ShardId
+from portfolio.ports import Fence, MirrorUnavailable
 from tests.oracles.memory_store import MemoryMirror
 from tests.oracles.rows import Scribe, opened, portfolio, updated
 from tests.support.shards import eventually
@@ -29,7 +30,16 @@ class Press:
         self.books = Books({}, {})
         self.mirror = MemoryMirror()
         self.head_seq = announced_seq
-        self.publisher = Publisher(books=self.books, mirror=self.mirror, limits=limits, announced_seq=announced_seq)
+        self.lease = Lease(3600)
+        self.lease.proven(self.lease.now())
+        self.publisher = Publisher(
+            books=self.books,
+            mirror=self.mirror,
+            lease=self.lease,
+            fence=lambda: Fence(ShardId(0), 1),
+            limits=limits,
+            announced_seq=announced_seq,
+        )
         self.jobs = [
             asyncio.ensure_future(self.publisher.run_mirror()),
             asyncio.ensure_future(self.publisher.run_events()),
@@ -165,7 +175,7 @@ async def test_rows_after_announced_seq_cover_every_portfolio_not_announced(
         sent: list[bytes] = []
         crashed = asyncio.Event()
 
-        async def one_at_a_time(events: Sequence[bytes]) -> None:
+        async def one_at_a_time(events: Sequence[bytes], fence: Fence) -> None:
             if len(sent) >= announced_before_the_crash:
                 crashed.set()
                 raise MirrorUnavailable("it is down")

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from actors.books import Books
+from actors.lease import Lease
 from actors.recent_keys import RecentKeys
 from actors.settings import Limits
 from actors.writer import Outcome, Writer
@@ -58,6 +59,7 @@ class Desk:
             books=self.books,
             journal=self.journal,
             keys=self.keys,
+            lease=Lease(limits.lease_s),
             limits=limits,
             committed=lambda changed, rows: self.committed.append(([book.version for book in changed], rows)),
             clock=lambda: self.now,

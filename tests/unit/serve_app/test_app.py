@@ -16,6 +16,7 @@ from actors.protocol import Answer, Method, UpdateOutcome, pack
 from persistence.history import PostgresHistory
 from portfolio.errors import BY_CODE, PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
+from portfolio.sharding import ShardMap
 from serve_app.app import create_app
 from serve_app.backend import Backend
 from tests.unit.serve_app.test_problems import CONTRACT
@@ -59,7 +60,7 @@ async def served(shards: Shards) -> AsyncIterator[httpx.AsyncClient]:
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Backend]:
-        yield Backend(Gateway(shards, 2), cast(PostgresHistory, Away()))
+        yield Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, Away()))
 
     app = create_app(connect)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

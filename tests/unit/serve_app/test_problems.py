@@ -25,6 +25,7 @@ CONTRACT = {
     "idempotency-key-reused": 422,
     "overloaded": 429,
     "shard-unavailable": 503,
+    "wrong-shard": 503,
     "outcome-unknown": 503,
 }
 INTERNAL = {"corrupt", "deposed"}

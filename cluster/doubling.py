@@ -1,0 +1,96 @@
+"""Doubles the number of shards while they serve: each splits into itself and a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+import ray
+from ray.exceptions import RayError
+
+from actors.names import actor_name
+from actors.protocol import unpack_answer
+from actors.settings import ShardConfig
+from cluster.placement import place
+from persistence.migrate import begin_doubling, finish_doubling
+from portfolio.errors import ShardUnavailable
+from portfolio.ids import ShardId
+from portfolio.sharding import sibling_of
+from serve_app.finding import find_shard
+
+_READY_TIMEOUT_S: Final = 120.0
+_SPLIT_TIMEOUT_S: Final = 60.0
+_SECONDS: Final = msgspec.msgpack.Decoder(float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A split that is complete, and for how long each half was not served."""
+
+    shard_id: ShardId
+    sibling: ShardId
+    paused_s: float
+    sibling_paused_s: float
+
+
+async def double(report: Callable[[Split], None]) -> int:
+    """Split every shard that has not split yet; gives the number of shards that there are then.
+
+    A shard splits in one transaction or not at all, so what was interrupted is gone on with by doubling again.
+    Raises ShardUnavailable.
+    """
+    try:
+        return await _double(report)
+    except (RayError, TimeoutError) as error:
+        raise ShardUnavailable(f"the doubling was interrupted, and can be gone on with: {error}") from error
+
+
+async def _double(report: Callable[[Split], None]) -> int:
+    dsn = (await _config(ShardId(0))).postgres_dsn
+    cluster = await asyncio.to_thread(begin_doubling, dsn)
+    placed = {shard.shard_id: shard for shard in cluster.shards}
+    for number in range(cluster.shard_count):
+        shard_id, sibling = ShardId(number), sibling_of(ShardId(number), cluster.shard_count)
+        known = placed.get(sibling)
+        name = known.actor if known is not None else None
+        # Also for one that is there: whoever split it off may have been ended before it had an actor.
+        heir = await _stand_by(replace(await _config(shard_id), shard_id=sibling, actor=name or actor_name(sibling)))
+        if known is None:
+            report(await _split(shard_id, sibling, heir))
+    return (await asyncio.to_thread(finish_doubling, dsn)).shard_count
+
+
+async def _config(shard_id: ShardId) -> ShardConfig:
+    config: ShardConfig = await (await find_shard(shard_id)).config.remote()
+    return config
+
+
+async def _stand_by(config: ShardConfig) -> Any:
+    """The actor of a shard that branches off, ready for it."""
+    heir: Any = place(replace(config, is_successor=True))
+    try:
+        async with asyncio.timeout(_READY_TIMEOUT_S):
+            await heir.ready.remote()
+    except BaseException:
+        ray.kill(heir, no_restart=True)
+        raise
+    return heir
+
+
+async def _split(shard_id: ShardId, sibling: ShardId, heir: Any) -> Split:
+    owner = await find_shard(shard_id)
+    async with asyncio.timeout(_SPLIT_TIMEOUT_S):
+        answer = unpack_answer(await owner.split.remote()).raised()
+        split_at = time.monotonic()
+        await heir.take_over.remote()
+    paused_s = _SECONDS.decode(answer.body or b"")
+    return Split(
+        shard_id=shard_id,
+        sibling=sibling,
+        paused_s=paused_s,
+        sibling_paused_s=paused_s + time.monotonic() - split_at,
+    )
