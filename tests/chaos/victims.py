@@ -14,6 +14,8 @@ import psycopg
 from tests.chaos.stand import Stand
 
 PATIENCE_S: Final = 20.0
+SERVING: Final = "serve-child"
+"""The subcommand of the process beneath `up` that serves."""
 _POLL_S: Final = 0.1
 _BACKENDS: Final = """
 select pid from pg_stat_activity
@@ -54,7 +56,7 @@ def drivers(stand: Stand) -> list[psutil.Process]:
     """The process beneath `up` that serves."""
     with suppress(psutil.Error):
         children = psutil.Process(stand.service.up_pid()).children()
-        return [child for child in children if "portfolio-state" in " ".join(child.cmdline())]
+        return [child for child in children if SERVING in child.cmdline()]
     return []
 
 
