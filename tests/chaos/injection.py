@@ -72,7 +72,7 @@ def _kill_everything(stand: Stand, step: Step) -> Iterator[None]:
     # Nobody else would start it again: its operator does, once its servers answer.
     one_of(lambda: victims.postmaster(stand), 0.0)
     _await_postgres(stand)
-    stand.service.start()
+    stand.start()
 
 
 def _await_postgres(stand: Stand) -> None:

@@ -112,7 +112,7 @@ class Player:
             )
             self._report(f"not serving after {last}: started anew")
             await asyncio.to_thread(self._stand.kill_everything, random.Random(0))
-            await asyncio.to_thread(self._stand.service.start)
+            await asyncio.to_thread(self._stand.start)
             await self._serves(time.monotonic())
 
     async def _serves(self, since: float) -> bool:

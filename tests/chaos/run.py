@@ -64,7 +64,7 @@ async def run(plan: Plan, report: Callable[[str], None]) -> Outcome:
     with chaos_stand(SHARDS) as stand:
         kinds, left_out = _possible(plan.kinds, stand)
         report("starting the service")
-        await asyncio.to_thread(stand.service.start)
+        await asyncio.to_thread(stand.start)
         target = Target(stand.service.base_url, PORTFOLIOS, SHARDS)
         async with asyncio.timeout(OPENING_TIMEOUT_S):
             await open_portfolios(target.base_url, PORTFOLIOS, told)
@@ -116,4 +116,5 @@ async def _ended(stand: Stand, told: Told) -> None:
     if code:
         told.surprise(f"`up` ended with {code}")
     left = [process for process in stand.service.processes() if not process.name().startswith(("postgres", "valkey"))]
+    told.surprises += [f"the service did not start: {failure}" for failure in stand.failed_starts]
     told.surprises += [f"a process is left: {process}" for process in left]

@@ -22,6 +22,7 @@ from tests.support.shards import over_tcp
 
 _ROOT: Final = Path(__file__).parents[2]
 _CLOCK: Final = Path(__file__).parent / "clock"
+START_ATTEMPTS: Final = 3
 _SHM: Final = Path("/dev/shm")
 
 
@@ -46,6 +47,7 @@ class Stand:
         self.disk = disk
         self.servers = servers
         self.proxies = between
+        self.failed_starts: list[str] = []
         self.clock_file = top / "clock"
         self.service = ChaosService(top, shard_count=shard_count, variables=self._variables())
 
@@ -63,6 +65,21 @@ class Stand:
         logs = sorted((self.disk.path / "postgres" / "log").glob("*.log"))
         ends = {log: log.read_text(errors="replace").splitlines()[-15:] for log in logs}
         return self.service.logs() + "".join(f"\n--- {log}\n" + "\n".join(end) for log, end in ends.items())
+
+    def start(self) -> None:
+        """Return once the service serves; that it does not start on the first attempt is noted in `failed_starts`.
+
+        Raises AssertionError when it does not start at all.
+        """
+        for attempts_left in reversed(range(START_ATTEMPTS)):
+            try:
+                self.service.start()
+                return
+            except AssertionError as error:
+                self.failed_starts.append(str(error))
+                self.kill_everything(random.Random(0))
+                if not attempts_left:
+                    raise
 
     def kill_everything(self, chance: random.Random) -> int:
         """Kill -9 the service and its servers, which come back by themselves; gives how many processes there were."""
