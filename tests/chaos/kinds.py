@@ -69,7 +69,8 @@ def _stop(who: str, duration_s: tuple[float, float] = _PAUSE_S) -> Trait:
 
 
 def _kill(who: str, *, is_heavy: bool = False, weight: float = 1.0) -> Trait:
-    return Trait(description=f"{who} is killed", target=who, is_heavy=is_heavy, weight=weight)
+    # Not the same target as a stop: what is stopped may be killed.
+    return Trait(description=f"{who} is killed", target=f"life of {who}", is_heavy=is_heavy, weight=weight)
 
 
 TRAITS: Final[Mapping[Kind, Trait]] = {
@@ -80,7 +81,7 @@ TRAITS: Final[Mapping[Kind, Trait]] = {
     Kind.KILL_GCS: _kill("GCS", is_heavy=True),
     Kind.KILL_DRIVER: _kill("the process that serves", is_heavy=True),
     Kind.KILL_POSTMASTER: _kill("Postgres"),
-    Kind.KILL_BACKEND: _kill("a Postgres backend of the service, and Postgres then ends all others, "),
+    Kind.KILL_BACKEND: _kill("a Postgres backend of the service (Postgres then ends all others)"),
     Kind.KILL_VALKEY: _kill("Valkey"),
     Kind.KILL_EVERYTHING: _kill("every process, servers included,", is_heavy=True),
     Kind.STOP_SHARD: _stop("a shard"),
