@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from bisect import bisect_left
 from collections import defaultdict
@@ -75,7 +74,6 @@ class Player:
             await self._recover()
         task = asyncio.create_task(self._strike(step))
         self._active.add(task)
-        task.add_done_callback(self._active.discard)
         if step.waits or is_heavy:
             await self._recover()
 
@@ -100,20 +98,22 @@ class Player:
 
     async def _recover(self) -> None:
         """Return once all faults are healed and every shard has acknowledged an update after that."""
-        await asyncio.gather(*self._active)
+        tasks, self._active = self._active, set()
+        await asyncio.gather(*tasks)
         since = time.monotonic()
         if not await self._serves(since):
-            ended = self._stand.service.ended()
-            state = "" if ended is None else f", `up` has ended with {ended}"
-            last = ", ".join(strike.kind for strike in self.strikes[-3:])
-            silent = sorted(set(range(self._target.shard_count)) - self._serving(since))
-            self._told.surprise(
-                f"not serving {RECOVERY_TIMEOUT_S:g} s after {last}{state}; silent shards: {silent}\n{self._stand.logs()}"
-            )
-            self._report(f"not serving after {last}: started anew")
-            await asyncio.to_thread(self._stand.kill_everything, random.Random(0))
-            await asyncio.to_thread(self._stand.start)
+            self._complain(since)
+            await asyncio.to_thread(self._stand.start_anew)
             await self._serves(time.monotonic())
+
+    def _complain(self, since: float) -> None:
+        ended = self._stand.service.ended()
+        state = "" if ended is None else f"; `up` has ended with {ended}"
+        last = ", ".join(strike.kind for strike in self.strikes[-3:])
+        silent = sorted(set(range(self._target.shard_count)) - self._serving(since))
+        what = f"not serving {RECOVERY_TIMEOUT_S:g} s after {last}{state}; silent shards: {silent}"
+        self._told.surprise(f"{what}\n{self._stand.logs()}")
+        self._report(f"{what}: started anew")
 
     async def _serves(self, since: float) -> bool:
         while len(self._serving(since)) < self._target.shard_count:

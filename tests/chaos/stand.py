@@ -81,6 +81,11 @@ class Stand:
                 if not attempts_left:
                     raise
 
+    def start_anew(self) -> None:
+        """Kill whatever there is, and start it on what it left."""
+        self.kill_everything(random.Random(0))
+        self.start()
+
     def kill_everything(self, chance: random.Random) -> int:
         """Kill -9 the service and its servers, which come back by themselves; gives how many processes there were."""
         with self.servers.left_alone():
