@@ -28,6 +28,7 @@ SEED_MAX = 10**6
     "--without", type=click.Choice([kind.name for kind in Kind]), multiple=True, help="Leave these kinds out."
 )
 @click.option("--hurried", is_flag=True, help="Faults follow each other closer, as in the short run of the tests.")
+@click.option("--keep", is_flag=True, help="Keep the history of a run in which nothing was found, too.")
 @click.option("--list", "is_list", is_flag=True, help="Show the kinds of faults, and play nothing.")
 def main(
     *,
@@ -37,6 +38,7 @@ def main(
     only: tuple[str, ...],
     without: tuple[str, ...],
     hurried: bool,
+    keep: bool,
     is_list: bool,
 ) -> None:
     """Play fault schedules against the whole service under load, and judge what its clients were told."""
@@ -52,9 +54,10 @@ def main(
         outcomes.append(_played(Plan(seed=seed, duration_s=60 * minutes, kinds=kinds, pace=pace)))
         # After each seed, so that a run that is broken off has something to show.
         write_report(outcomes, report)
-        if not outcomes[-1].is_clean:
-            kept = report.with_name(f"history-{seed}.jsonl.gz")
+        kept = report.with_name(f"history-{seed}.jsonl.gz")
+        if keep or not outcomes[-1].is_clean:
             keep_history(outcomes[-1], kept)
+        if not outcomes[-1].is_clean:
             click.echo(f"{outcomes[-1].logs}\n\nseed {seed}: not every promise was kept; the history is in {kept}")
     click.echo(markdown(outcomes))
     sys.exit(0 if all(outcome.is_clean for outcome in outcomes) else 1)

@@ -37,6 +37,8 @@ class Habits:
     conditional: float = 0.05
     """It says which version it builds on."""
     reads_back: float = 0.25
+    patience_s: float = TIMEOUT_S
+    """How long it waits for an answer."""
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class ChaosClient:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Update until `stopping`."""
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as http:
+        async with httpx.AsyncClient(timeout=self._habits.patience_s) as http:
             while not stopping.is_set():
                 if self._happens(self._habits.batched):
                     count = self._chance.randint(*self._habits.batch_size)
@@ -150,7 +152,7 @@ class ChaosClient:
         sent = update.leaves()
         answer: httpx.Response | None = None
         try:
-            async with asyncio.timeout(HASTE_S if self._happens(self._habits.hasty) else TIMEOUT_S):
+            async with asyncio.timeout(HASTE_S if self._happens(self._habits.hasty) else self._habits.patience_s):
                 answer = await http.post(url, json=update.body(), headers=headers)
         except (httpx.TransportError, TimeoutError):
             return None

@@ -22,7 +22,8 @@ from tests.chaos.told import Told, problem_of
 DRAIN_TIMEOUT_S: Final = 90.0
 OPENINGS_AT_ONCE: Final = 8
 
-SINGLE: Final = Habits(think_s=0.1)
+SINGLE: Final = Habits(think_s=0.1, patience_s=1.5)
+"""It asks again soon, so that what is measured is how long the service is away, and not how long its clients wait."""
 BATCHING: Final = Habits(think_s=0.22, batched=1.0, batch_size=(20, 50), impossible=0.01)
 MIXED: Final = Habits(think_s=0.2, batched=0.4, batch_size=(4, 40), conditional=0.2)
 READ_EVERY_S: Final = 0.08
