@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-SIZE_BYTES: Final = 1_500 * 1024 * 1024
-"""Enough for an hour's journal and the write-ahead log, which Postgres keeps below 2 GB only when it has the time."""
 _FILL_ATTEMPTS: Final = 20
 _UNMOUNT_ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.25
@@ -20,9 +18,10 @@ _PAUSE_S: Final = 0.25
 class Disk:
     """The directory `path`; `can_fill` where it is a disk of its own."""
 
-    def __init__(self, path: Path, *, can_fill: bool) -> None:
+    def __init__(self, path: Path, size_bytes: int, *, can_fill: bool) -> None:
         self.path = path
         self.can_fill = can_fill
+        self._size_bytes = size_bytes
 
     def fill(self) -> None:
         """Leave no room: the disk shrinks to what is on it, which takes no memory as a large file would."""
@@ -35,7 +34,7 @@ class Disk:
 
     def empty(self) -> None:
         """Give it its room back."""
-        if not self._resize(SIZE_BYTES):
+        if not self._resize(self._size_bytes):
             raise OSError(f"{self.path} does not get its room back")
 
     def _resize(self, size_bytes: int) -> bool:
@@ -44,16 +43,19 @@ class Disk:
 
 
 @contextmanager
-def disk(path: Path) -> Iterator[Disk]:
-    """A disk at `path` for as long as the block; a plain directory where none can be mounted."""
+def disk(path: Path, size_bytes: int) -> Iterator[Disk]:
+    """A disk at `path` for as long as the block; a plain directory where none can be mounted.
+
+    It takes as much memory as is on it, however large it may become.
+    """
     path.mkdir(mode=0o711)
-    options = f"size={SIZE_BYTES},mode=0711"
+    options = f"size={size_bytes},mode=0711"
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, check=False)
     if mounted.returncode != 0:
-        yield Disk(path, can_fill=False)
+        yield Disk(path, size_bytes, can_fill=False)
         return
     try:
-        yield Disk(path, can_fill=True)
+        yield Disk(path, size_bytes, can_fill=True)
     finally:
         _unmount(path)
 

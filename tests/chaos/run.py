@@ -22,6 +22,10 @@ from tests.chaos.told import Told
 
 SHARDS: Final = 4
 PORTFOLIOS: Final = tuple(f"CHAOS-{number:02}" for number in range(64))
+WAL_BYTES_MAX: Final = 3 * 1024**3
+"""Postgres keeps its write-ahead log below 2 GB where it has the time to."""
+JOURNAL_BYTES_PER_S: Final = 1_000_000
+"""Twice what the load comes to, indexes and all."""
 OVERTIME_MAX: Final = 1.5
 """No fault begins later than this many times the duration asked for."""
 OPENING_TIMEOUT_S: Final = 60.0
@@ -61,7 +65,7 @@ async def run(plan: Plan, report: Callable[[str], None]) -> Outcome:
     """Play a plan on a stand of its own, of which nothing is left when it returns or raises."""
     began, steal = time.monotonic(), CpuSteal()
     told = Told()
-    with chaos_stand(SHARDS) as stand:
+    with chaos_stand(SHARDS, WAL_BYTES_MAX + int(plan.duration_s * JOURNAL_BYTES_PER_S)) as stand:
         kinds, left_out = _possible(plan.kinds, stand)
         report("starting the service")
         await asyncio.to_thread(stand.start)

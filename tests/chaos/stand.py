@@ -93,7 +93,7 @@ class Stand:
 
 
 @contextmanager
-def chaos_stand(shard_count: int) -> Iterator[Stand]:
+def chaos_stand(shard_count: int, disk_bytes: int) -> Iterator[Stand]:
     """A stand whose service is not started yet. At the end nothing of it is left, whatever happened."""
     # A short path that the user who runs Postgres for root can pass through.
     top = Path(tempfile.mkdtemp(prefix="pss-c-", dir="/tmp"))
@@ -101,7 +101,7 @@ def chaos_stand(shard_count: int) -> Iterator[Stand]:
     memory_before = _shared_memory()
     stand: Stand | None = None
     try:
-        with disk(top / "disk") as data:
+        with disk(top / "disk", disk_bytes) as data:
             servers = ChaosServers(data.path, top / "cache", postgres_port=free_port(), valkey_port=free_port())
             ports = {POSTGRES: servers.postgres_port, REDIS: servers.valkey_port}
             with chaos_servers(servers), proxies(ports) as between:
