@@ -76,7 +76,9 @@ class TcpProxy:
         """Cut every connection as a router does that has forgotten it: with a reset, not with an orderly end."""
         for writer in self._writers:
             connection: socket.socket = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            # One that the other side has just ended is closed already.
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.cut()
 
     async def stop(self) -> None:
