@@ -295,7 +295,9 @@ async def test_a_deposed_claimant_sets_nothing_apart(database: MemoryDatabase) -
     await MemoryJournal(database, SHARD, "another").claim()
     checkpoints, marks = MemoryCheckpointStore(database, SHARD), MemoryMarkStore(database)
     with pytest.raises(Deposed):
-        await Recovery(journal=journal, checkpoints=checkpoints, marks=marks, limits=FAST).complete(claim)
+        await Recovery(shard_id=SHARD, journal=journal, checkpoints=checkpoints, marks=marks, limits=FAST).complete(
+            claim
+        )
     assert database.quarantine == {}
 
 
