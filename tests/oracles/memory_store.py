@@ -379,3 +379,17 @@ class MemoryMirror:
         await asyncio.sleep(0)
         if self.is_down:
             raise MirrorUnavailable("it is down")
+
+
+class HangingMirror(MemoryMirror):
+    """Announces nothing before `gate` is open; `asked` says that it has been asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    async def announce(self, events: Sequence[bytes], fence: Fence) -> None:
+        self.asked.set()
+        await self.gate.wait()
+        await super().announce(events, fence)

@@ -26,7 +26,7 @@ from portfolio.errors import (
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import shard_of
 from tests.oracles.builders import X, buy, deposit, minutes, sell
-from tests.oracles.memory_store import MemoryDatabase, MemoryJournal, MemoryMirror
+from tests.oracles.memory_store import HangingMirror, MemoryDatabase, MemoryJournal, MemoryMirror
 from tests.oracles.rows import opened, portfolio, updated
 from tests.support.shards import FAST, RunningShard, announced, eventually, idle_memory_shard, memory_shard
 
@@ -50,7 +50,7 @@ STAYING, GOING = numbers_of(0, 2)[0], numbers_of(1, 2)[0]
 async def fill(running: RunningShard) -> None:
     """Open every portfolio, with a key for each purchase."""
     for number in range(COUNT):
-        await running.book(opened(number, cash="100"))
+        await running.book(opened(number, key="open", cash="100"))
         await running.book(updated(number, buy("3", "7.00000001"), key="k"))
 
 
@@ -110,8 +110,6 @@ async def test_neither_half_takes_what_is_the_others(database: MemoryDatabase) -
 async def test_keys_of_before_the_split_are_known_in_both(database: MemoryDatabase) -> None:
     async with memory_shard(database) as parent:
         await fill(parent)
-        # It would be refused if it were decided anew.
-        await parent.book(updated(GOING, sell("3", "8"), key="all"))
         await parent.shard.split(2)
         async with memory_shard(database, shard_id=1) as child:
             for shard, number in ((parent, STAYING), (child, GOING)):
@@ -120,7 +118,8 @@ async def test_keys_of_before_the_split_are_known_in_both(database: MemoryDataba
                 assert (outcome.replayed, outcome.book.version) == (True, version)
                 with pytest.raises(IdempotencyKeyReused):
                     await shard.shard.submit(updated(number, deposit("5"), key="k"))
-            assert (await child.shard.submit(updated(GOING, sell("3", "8"), key="all"))).replayed
+                # Decided anew, it would be refused.
+                assert (await shard.shard.submit(opened(number, key="open", cash="100"))).replayed
 
 
 async def test_events_of_what_has_gone_are_the_new_shards_to_announce(database: MemoryDatabase) -> None:
@@ -140,29 +139,25 @@ async def test_events_of_what_has_gone_are_the_new_shards_to_announce(database: 
             assert list(after.pictures) == [portfolio(GOING)]
 
 
-async def test_events_on_their_way_when_a_split_begins_are_told_before_it_or_not_at_all(
-    database: MemoryDatabase,
-) -> None:
-    mirror = MemoryMirror()
+async def test_events_that_wait_while_a_shard_splits_are_told_once_and_in_order(database: MemoryDatabase) -> None:
+    mirror = HangingMirror()
     async with memory_shard(database, mirror=mirror) as parent:
         await parent.book(opened(GOING))
-        await eventually(lambda: len(mirror.events) == 1)
-        serving = parent.shard._serving
-        assert serving is not None
-        async with serving.publisher.silence():
-            await parent.book(updated(GOING))
-            await asyncio.sleep(0.02)
-            splitting = asyncio.ensure_future(parent.shard.split(2))
-            await asyncio.sleep(0.02)
+        await mirror.asked.wait()
+        splitting = asyncio.ensure_future(parent.shard.split(2))
+        await asyncio.sleep(0.02)
+        # Redis holds up the split, which holds up nobody yet.
+        await parent.book(updated(GOING))
+        assert not splitting.done()
+        mirror.gate.set()
         await splitting
-        told = len(mirror.events)
+        await asyncio.sleep(0.02)
+        assert announced(mirror) == [(portfolio(GOING), 1)]
         async with memory_shard(database, shard_id=1, mirror=mirror) as child:
             await child.book(updated(GOING))
             await eventually(lambda: announced(mirror)[-1] == (portfolio(GOING), 3))
-            await asyncio.sleep(0.02)
         versions = [version for _, version in announced(mirror)]
         assert versions == sorted(versions)
-        assert told <= 2
 
 
 async def test_what_was_never_announced_survives_two_splits(database: MemoryDatabase) -> None:
@@ -339,18 +334,23 @@ async def test_a_page_that_a_split_passes_through_is_asked_for_again(database: M
         assert page.fault.code in (WrongShard.code, ShardUnavailable.code)
 
 
-async def test_a_checkpoint_under_way_during_a_split_does_not_reach_what_has_gone(database: MemoryDatabase) -> None:
-    async with memory_shard(database, limits=replace(FAST, checkpoint_interval_s=0.0)) as parent:
+async def test_no_checkpoint_of_the_old_half_reaches_what_has_gone(
+    database: MemoryDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory_shard(database) as parent:
+        assert isinstance(parent.journal, MemoryJournal)
         await fill(parent)
-        for turn in range(20):
-            mark = {X: Mark(Decimal(turn + 1).quantize(Decimal("1e-8")), minutes(10**6 + turn))}
-            parent.shard.show_marks(mark)
-        saving = asyncio.gather(*(parent.save() for _ in range(5)))
-        await parent.shard.split(2)
-        await saving
-        await asyncio.sleep(0.05)
+        slow = SlowSplit(parent.journal)
+        monkeypatch.setattr(parent.journal, "split", slow)
+        splitting = asyncio.ensure_future(parent.shard.split(2))
+        await slow.done.wait()
+        assert parent.shard._serving is not None
+        parent.shard._serving.checkpointer.rebuilt(map(portfolio, (STAYING, GOING)))
+        saving = asyncio.ensure_future(parent.save())
+        await asyncio.sleep(0.02)
+        slow.answer.set()
+        await asyncio.gather(splitting, saving)
         assert sorted(database.shards[ShardId(0)].books) == sorted(map(portfolio, numbers_of(0, 2)))
-        assert not parent.life.done()
         assert parent.shard.status().phase is Phase.SERVING
 
 
