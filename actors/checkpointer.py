@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from actors.books import Books
 from actors.settings import Limits
@@ -108,6 +109,13 @@ class Checkpointer:
         """Save what changed. Raises ShardUnavailable (nothing is lost, try again), Deposed or Corrupt."""
         async with self._saving:
             await self._save()
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Save what changed; then nothing is saved meanwhile. Raises as `save` does."""
+        async with self._saving:
+            await self._save()
+            yield
 
     async def _save(self) -> None:
         announced_seq = self._announced_seq()

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Protocol
@@ -95,7 +95,7 @@ class Gateway:
 
     async def books(self, shard_id: ShardId, after: str, limit: int) -> list[Book]:
         """Some committed books of one shard whose ids follow `after`, ordered by id; none only at the end."""
-        answer = await self._caller.call(shard_id, Method.BOOKS, pack(BooksQuestion(after, limit)))
+        answer = await self._call(shard_id, Method.BOOKS, pack(BooksQuestion(after, limit)))
         return _BOOK_LISTS.decode(answer.body or b"\x90")
 
     async def known_keys(self, portfolio_id: PortfolioId, keys: Sequence[str]) -> frozenset[str]:
@@ -158,13 +158,15 @@ class Gateway:
     ) -> Mapping[int, UpdateOutcome]:
         """Those outcomes that are the last word; the others are of portfolios that have gone, or are going, elsewhere."""
         settled: dict[int, UpdateOutcome] = {}
+        held_up: set[str] = set()
         for index, outcome in answered.items():
             fault = outcome.fault
             if fault is not None and fault.code == WrongShard.code:
                 self._learn(shard_id, fault.cause.get("modulus"))
-            is_astray = fault is not None and (fault.code == WrongShard.code or _is_moving(fault.cause))
-            if not is_astray or patience.is_over:
+            if patience.is_over or not _is_astray(outcome, held_up):
                 settled[index] = outcome
+            else:
+                held_up.add(outcome.portfolio_id)
         return settled
 
     async def _update_shard(self, shard_id: ShardId, commands: Sequence[UpdatePortfolio]) -> list[UpdateOutcome]:
@@ -204,7 +206,7 @@ class Gateway:
             return MarkCounts(0, 0)
         # At their own scale, as the database gives them back: a state must read the same after a restart.
         told = pack({name: Mark(_mark_price(mark.price), mark.time) for name, mark in marks.items()})
-        recorded = await self._caller.call(self._recorder(marks), Method.RECORD_MARKS, told)
+        recorded = await self._call(self._recorder(marks), Method.RECORD_MARKS, told)
         accepted = len(_TEXTS.decode(recorded.body or b""))
         await self._ask_all(Method.SHOW_MARKS, dict.fromkeys(self.shards.shard_ids, told))
         return MarkCounts(accepted, len(marks) - accepted)
@@ -224,9 +226,20 @@ class Gateway:
 
     async def _ask_one(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer | PortfolioError:
         try:
-            return await self._caller.call(shard_id, method, payload)
+            return await self._call(shard_id, method, payload)
         except PortfolioError as error:
             return error
+
+    async def _call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
+        """A shard's answer, waited for while it moves. Raises its error."""
+        patience = _Patience()
+        while True:
+            try:
+                return await self._caller.call(shard_id, method, payload)
+            except ShardUnavailable as error:
+                if not _is_moving(error.cause) or patience.is_over:
+                    raise
+                await patience.rest()
 
     async def statuses(self) -> Mapping[ShardId, ShardStatus | ShardUnavailable]:
         """How each shard is doing, in their order; an error in the place of one that does not answer within two seconds."""
@@ -264,6 +277,16 @@ class _Patience:
     async def rest(self) -> None:
         """Before the next try."""
         await asyncio.sleep(_MOVE_PAUSE_S)
+
+
+def _is_astray(outcome: UpdateOutcome, held_up: Collection[str]) -> bool:
+    fault = outcome.fault
+    if fault is None:
+        return False
+    if fault.code == WrongShard.code or _is_moving(fault.cause):
+        return True
+    # It was turned away to keep its place behind one that is tried again.
+    return fault.code == ShardUnavailable.code and outcome.portfolio_id in held_up
 
 
 def _is_moving(cause: Mapping[str, object]) -> bool:

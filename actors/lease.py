@@ -23,10 +23,15 @@ class Lease:
         self.duration_s = duration_s
         self.now = clock
         self.proven_at = float("-inf")
+        self._is_given_up = False
 
     def proven(self, asked_at: float) -> None:
         """Count from `asked_at`, a moment of `now` before a question was sent which has shown the ownership."""
         self.proven_at = max(self.proven_at, asked_at)
+
+    def give_up(self) -> None:
+        """Answer no more, whatever is proven later."""
+        self._is_given_up = True
 
     @property
     def remaining_s(self) -> float:
@@ -36,4 +41,4 @@ class Lease:
     @property
     def is_held(self) -> bool:
         """Whether the owner may answer."""
-        return self.remaining_s > 0
+        return not self._is_given_up and self.remaining_s > 0

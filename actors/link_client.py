@@ -9,7 +9,7 @@ import msgspec
 
 from actors import challenge
 from actors.frames import FrameReader, FrameTooLargeError, framed
-from actors.link_server import Request, Response
+from actors.link_server import DISMISSAL, Request, Response
 from actors.protocol import WRITES, Answer, Endpoint, Method
 from portfolio.errors import OutcomeUnknown, PortfolioError, ShardUnavailable
 
@@ -24,7 +24,8 @@ class LinkClient(asyncio.Protocol):
     def __init__(self) -> None:
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
-        self._number = 0
+        self._number = DISMISSAL
+        self._is_dismissed = False
         self._waiting: dict[int, tuple[Method, asyncio.Future[Answer]]] = {}
         self._greeting: asyncio.Queue[bytes] | None = None
 
@@ -80,8 +81,8 @@ class LinkClient(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether calls can be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+        """Whether calls should be sent here."""
+        return self._transport is not None and not self._transport.is_closing() and not self._is_dismissed
 
     def close(self) -> None:
         """End the connection; calls under way fail."""
@@ -133,6 +134,7 @@ class LinkClient(asyncio.Protocol):
                 self._transport.abort()
 
     def _settle(self, response: Response) -> None:
+        self._is_dismissed |= response.number == DISMISSAL
         _, answer = self._waiting.get(response.number, (None, None))
         if answer is not None and not answer.done():
             answer.set_result(response.answer)

@@ -33,6 +33,10 @@ class Request(msgspec.Struct, array_like=True, frozen=True):
     payload: msgspec.Raw
 
 
+DISMISSAL: Final = 0
+"""The number of an answer that nobody asked for: the shard has moved, and later calls should go where it is now."""
+
+
 class Response(msgspec.Struct, array_like=True, frozen=True):
     """The answer to the call of that number."""
 
@@ -70,10 +74,13 @@ class LinkServer:
         return link
 
     def hang_up(self) -> None:
-        """Stop listening, and end every connection once what was answered is sent, so that callers look for the new owner."""
+        """Stop listening, and send every caller away to look for the new owner.
+
+        What they have sent already is still answered: cut off, they could not know that nothing was booked.
+        """
         self.close()
         for link in self._links:
-            link.close()
+            link.dismiss()
 
     def close(self) -> None:
         """Stop listening, and take the socket's file away."""
@@ -116,10 +123,10 @@ class _Link(asyncio.Protocol):
             self._transport.write(framed(self._server_nonce))
             self._handshake_timer = asyncio.get_running_loop().call_later(_HANDSHAKE_S, self._give_up)
 
-    def close(self) -> None:
-        """End the connection once what was written is sent."""
-        if self._transport is not None:
-            self._transport.close()
+    def dismiss(self) -> None:
+        """Have the caller open no more calls here."""
+        if self._is_trusted:
+            self._reply(DISMISSAL, Answer())
 
     def _give_up(self) -> None:
         if not self._is_trusted and self._transport is not None:

@@ -179,17 +179,21 @@ class Publisher:
                 if not self._lease.is_held:
                     await asyncio.sleep(self._limits.mirror_interval_s)
                     continue
-                batch = [self._pending[index] for index in range(min(len(self._pending), _EVENTS_PER_CALL_MAX))]
                 try:
-                    events = await self._events(batch)
                     async with self._announcing:
-                        await self._mirror.announce(events, self._fence())
-                        self._forget(batch)
+                        await self._announce_next()
                     failures = 0
                 except MirrorUnavailable as error:
                     failures += 1
                     self._report(failures, error)
                     await asyncio.sleep(_pause_s(failures))
+
+    async def _announce_next(self) -> None:
+        batch = [self._pending[index] for index in range(min(len(self._pending), _EVENTS_PER_CALL_MAX))]
+        # While the lock was held elsewhere, the shard, or all of these portfolios, may have gone to another owner.
+        if batch and self._lease.is_held:
+            await self._mirror.announce(await self._events(batch), self._fence())
+            self._forget(batch)
 
     def _forget(self, announced: Sequence[_Pending]) -> None:
         # A conflation while the events were on their way may have taken some of them out, never put one in front.

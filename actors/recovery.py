@@ -15,8 +15,9 @@ from actors.replaying import Replay
 from actors.settings import Limits
 from portfolio.book import Book, Mark
 from portfolio.errors import PortfolioQuarantined
-from portfolio.ids import InstrumentId, PortfolioId
+from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, SavedBooks, StoredRow
+from portfolio.sharding import shard_of
 
 _log = logging.getLogger(__name__)
 _EVER = datetime.min.replace(tzinfo=UTC)
@@ -50,7 +51,16 @@ class Recovery:
     claimed the shard, only the last rows are left to read.
     """
 
-    def __init__(self, *, journal: Journal, checkpoints: CheckpointStore, marks: MarkStore, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        shard_id: ShardId,
+        journal: Journal,
+        checkpoints: CheckpointStore,
+        marks: MarkStore,
+        limits: Limits,
+    ) -> None:
+        self._shard_id = shard_id
         self._journal = journal
         self._checkpoints = checkpoints
         self._marks = marks
@@ -67,9 +77,16 @@ class Recovery:
         await self._advance(await self._journal.look())
 
     def leads_to(self, claim: Claim) -> bool:
-        """Whether what was read ahead is a ground for `claim`: if the checkpoint has moved on, it must be known what it holds."""
+        """Whether what was read ahead is a ground for `claim`: if the checkpoint has moved on, it must be known what it holds.
+
+        After a split it is not: half of the books have gone.
+        """
         begun = self._begun
-        if begun is None or begun.saved.seq == claim.checkpoint_seq:
+        if begun is None:
+            return True
+        if begun.modulus != claim.modulus:
+            return False
+        if begun.saved.seq == claim.checkpoint_seq:
             return True
         return claim.checkpoint_seq == claim.head.seq and not begun.replay.suspects
 
@@ -119,7 +136,8 @@ class Recovery:
         self._begun = _Begun(
             saved=saved,
             quarantined=quarantined,
-            replay=Replay(saved, quarantined),
+            modulus=claim.modulus,
+            replay=Replay(saved, quarantined, lambda found: shard_of(found, claim.modulus) == self._shard_id),
             marks={found.instrument_id: found.mark for found in recorded},
             marks_seen=earlier(recorded[-1].recorded_at, SLOW_COMMIT) if recorded else _EVER,
         )
@@ -143,6 +161,7 @@ class _Begun:
 
     saved: SavedBooks
     quarantined: Mapping[PortfolioId, str]
+    modulus: int
     replay: Replay
     marks: Mapping[InstrumentId, Mark]
     marks_seen: datetime

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from actors.rebuilding import enter
@@ -34,10 +34,14 @@ class _Suspect:
 class Replay:
     """Ledgers of the portfolios with rows in the tail.
 
-    Those in quarantine are suspect from the beginning: the checkpoint has passed them by.
+    Those in quarantine are suspect from the beginning: the checkpoint has passed them by. Rows of portfolios that are not
+    `is_mine` are from before a split, and another shard's now.
     """
 
-    def __init__(self, saved: SavedBooks, quarantined: Mapping[PortfolioId, str]) -> None:
+    def __init__(
+        self, saved: SavedBooks, quarantined: Mapping[PortfolioId, str], is_mine: Callable[[PortfolioId], bool]
+    ) -> None:
+        self._is_mine = is_mine
         self._saved = saved.books
         self._ledgers: dict[PortfolioId, Ledger] = {}
         known = {**saved.unreadable, **quarantined}
@@ -58,13 +62,20 @@ class Replay:
         """Book the next row of the tail."""
         self.rows += 1
         if isinstance(row, DamagedRow):
+            self._check_mine(row)
             suspect = self._suspect(row.portfolio_id, row.reason)
             suspect.versions.append(row.version)
             suspect.is_damaged = True
         elif row.entry.portfolio_id in self._suspects:
             self._suspects[row.entry.portfolio_id].versions.append(row.entry.version)
-        else:
+        elif self._is_mine(row.entry.portfolio_id):
             self._book(row)
+
+    def _check_mine(self, row: DamagedRow) -> None:
+        if not self._is_mine(row.portfolio_id):
+            raise Corrupt(
+                f"{row.reason}: {row.portfolio_id} is another shard's, and the row may be another portfolio's"
+            )
 
     def _book(self, row: StoredRow) -> None:
         portfolio_id = row.entry.portfolio_id

@@ -146,7 +146,10 @@ class Service:
     async def _page(self, question: PageQuestion) -> Answer:
         self._shard.check_modulus(question.modulus)
         page = self._shard.books.page(question.after, question.limit, question.status, self._shard.pacer())
-        return Answer(to_json(await page))
+        found = await page
+        # A split in between has taken portfolios from under the page.
+        self._shard.check_modulus(question.modulus)
+        return Answer(to_json(found))
 
     async def _books(self, question: BooksQuestion) -> Answer:
         pacer = self._shard.pacer()

@@ -31,6 +31,8 @@ class Limits:
     mark_refresh_interval_s: float = 5.0
     standstill_timeout_s: float = 5.0
     """How long a move or a split may hold up writes before it is given up."""
+    stand_by_s: float = 120.0
+    """A successor that nobody has handed the shard to by then was forgotten by whoever made it."""
     lease_s: float = 3.0
     """How long an owner answers after it last proved to own its shard; a claimant waits as long."""
     heartbeat_interval_s: float = 0.75

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,7 +24,15 @@ from actors.settings import Limits
 from actors.writer import Outcome, Writer
 from portfolio.book import Book, Mark
 from portfolio.commands import Command
-from portfolio.errors import Corrupt, PortfolioError, PortfolioQuarantined, ShardUnavailable, WrongShard
+from portfolio.errors import (
+    Corrupt,
+    InvalidRequest,
+    PortfolioError,
+    PortfolioQuarantined,
+    ShardUnavailable,
+    Unavailable,
+    WrongShard,
+)
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ports import CheckpointStore, Claim, Fence, Journal, MarkStore, Mirror, RequestKey
 from portfolio.sharding import shard_of, sibling_of
@@ -92,6 +100,7 @@ class Shard:
     ) -> None:
         self.shard_id = shard_id
         self._modulus = 1
+        self._splitting_to: int | None = None
         self._journal = journal
         self._epoch = epoch
         self._checkpoints = checkpoints
@@ -104,6 +113,8 @@ class Shard:
         self._reason: PortfolioError | None = None
         self._let_go = asyncio.Event()
         self._ahead: Recovery | None = None
+        self._is_successor = False
+        self._standing_still = asyncio.Lock()
         self.stood_still_at = 0.0
         """When the last move or split began to hold up writes, on `lease.boot_clock`."""
         self._recovery_s = 0.0
@@ -129,12 +140,17 @@ class Shard:
 
     def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
         """Queue a command for the writer; see Writer.submit."""
-        serving = self._served()
-        # Two shards that book one portfolio would repeat its versions, which stops the later one.
-        self._check_mine(command.portfolio_id)
-        # Also for a repeat of what was booked long ago: its answer would be a book that nobody can trust.
-        serving.books.check_not_quarantined(command.portfolio_id)
-        return serving.writer.submit(command, turned_away)
+        try:
+            serving = self._served()
+            # Two shards that book one portfolio would repeat its versions, which stops the later one.
+            self._check_mine(command.portfolio_id)
+            # Also for a repeat of what was booked long ago: its answer would be a book that nobody can trust.
+            serving.books.check_not_quarantined(command.portfolio_id)
+            return serving.writer.submit(command, turned_away)
+        except Unavailable:
+            if turned_away is not None:
+                turned_away.add(command.portfolio_id)
+            raise
 
     def books_with(self, portfolio_id: PortfolioId) -> Books:
         """The committed state, among which the portfolio is if it exists. Raises ShardUnavailable or WrongShard."""
@@ -145,6 +161,8 @@ class Shard:
     def check_modulus(self, modulus: int) -> None:
         """Raises WrongShard if a caller takes the shard for one of another modulus, ShardUnavailable if it cannot tell."""
         self._served()
+        if self._splitting_to is not None:
+            raise self._splitting()
         if modulus != self._modulus:
             raise WrongShard(
                 f"shard {self.shard_id} is one of {self._modulus}, not of {modulus}",
@@ -160,6 +178,12 @@ class Shard:
                 shard=owner,
                 modulus=self._modulus,
             )
+        # The other half may have begun to serve before this one hears that the split is done.
+        if self._splitting_to is not None and shard_of(portfolio_id, self._splitting_to) != self.shard_id:
+            raise self._splitting()
+
+    def _splitting(self) -> ShardUnavailable:
+        return ShardUnavailable(f"shard {self.shard_id} is splitting", shard=self.shard_id, moving=True)
 
     def _served(self) -> _Serving:
         """The parts that answer callers. Raises ShardUnavailable unless this shard certainly has no newer owner."""
@@ -173,17 +197,26 @@ class Shard:
             moving = {"moving": True} if self.has_let_go else {}
             raise ShardUnavailable(f"shard {self.shard_id} has stopped: {self._reason}", shard=self.shard_id, **moving)
         if self._serving is None:
-            raise ShardUnavailable(f"shard {self.shard_id} is recovering", shard=self.shard_id)
+            # What was read ahead is soon complete.
+            moving = {"moving": True} if self._is_successor else {}
+            raise ShardUnavailable(f"shard {self.shard_id} is recovering", shard=self.shard_id, **moving)
         return self._serving
 
     def _recovery(self) -> Recovery:
-        return Recovery(journal=self._journal, checkpoints=self._checkpoints, marks=self._marks, limits=self._limits)
+        return Recovery(
+            shard_id=self.shard_id,
+            journal=self._journal,
+            checkpoints=self._checkpoints,
+            marks=self._marks,
+            limits=self._limits,
+        )
 
     async def read_ahead(self) -> None:
         """Bring what another owner has committed into memory, so that little is left for `start`.
 
         Raises ShardUnavailable, or Corrupt, after which `start` begins from nothing.
         """
+        self._is_successor = True
         if self._ahead is None:
             self._ahead = self._recovery()
         try:
@@ -315,45 +348,68 @@ class Shard:
         may have been, `run` ends.
         """
         serving = self._served()
-        async with self._standstill(serving, f"shard {self.shard_id} is moving"), serving.publisher.silence():
+        async with self._standstill(serving, f"shard {self.shard_id} is moving"):
             self._reason = ShardUnavailable(f"it has moved to {successor}")
             self._let_go.set()
+            self._lease.give_up()
             await self._journal.release(successor)
 
-    async def split(self) -> None:
+    async def split(self, modulus: int) -> None:
         """Give half of the portfolios to a new shard, which branches off here; see ports.Journal.split.
 
-        Raises ShardUnavailable, with everything as it was, if it cannot be done now.
+        `modulus` is twice the present one; a shard that has it already has split, and stays as it is. Raises
+        ShardUnavailable, with everything as it was, if it cannot be done now.
         """
         serving = self._served()
-        async with self._standstill(serving, f"shard {self.shard_id} is splitting"), serving.publisher.silence():
-            modulus = 2 * self._modulus
-            moving = [found for found in serving.books.portfolio_ids() if shard_of(found, modulus) != self.shard_id]
+        self.stood_still_at = self._lease.now()
+        if modulus == self._modulus:
+            return
+        if modulus != 2 * self._modulus:
+            raise InvalidRequest(f"shard {self.shard_id} is one of {self._modulus}, and cannot split to {modulus}")
+        async with self._standstill(serving, f"shard {self.shard_id} is splitting"):
+            await self._split(serving, modulus)
+
+    async def _split(self, serving: _Serving, modulus: int) -> None:
+        moving = [found for found in serving.books.portfolio_ids() if shard_of(found, modulus) != self.shard_id]
+        self._splitting_to = modulus
+        try:
             await self._journal.split(moving, actor_name(sibling_of(self.shard_id, self._modulus)))
-            self._modulus = modulus
-            for part in (serving.books, serving.publisher, serving.checkpointer):
-                part.drop(moving)
+        except ShardUnavailable:
+            # Nothing has changed; after any other error, nobody knows.
+            self._splitting_to = None
+            raise
+        self._modulus, self._splitting_to = modulus, None
+        for part in (serving.books, serving.publisher, serving.checkpointer):
+            part.drop(moving)
 
     @asynccontextmanager
     async def _standstill(self, serving: _Serving, why: str) -> AsyncIterator[None]:
-        """Meanwhile nothing is committed, and the checkpoint has reached the journal's head."""
-        # Most of it is saved while commands still flow, so that little is left for the standstill.
-        await serving.checkpointer.save()
-        await serving.checkpointer.save()
-        try:
-            self.stood_still_at = self._lease.now()
-            await self._come_to_rest(serving, why)
-            yield
-        finally:
-            serving.writer.unseal()
+        """Meanwhile nothing is committed, saved or announced, and the checkpoint has reached the journal's head.
 
-    async def _come_to_rest(self, serving: _Serving, why: str) -> None:
+        Raises ShardUnavailable, and goes on as before, if that cannot be reached in time.
+        """
+        if self._standing_still.locked():
+            raise ShardUnavailable(f"shard {self.shard_id} is moving or splitting already", shard=self.shard_id)
+        async with self._standing_still, AsyncExitStack() as rest:
+            # Most of it is saved while commands still flow, so that little is left for the standstill.
+            await serving.checkpointer.save()
+            await serving.checkpointer.save()
+            await self._come_to_rest(serving, why, rest)
+            # Meanwhile it may have been deposed.
+            self._served()
+            yield
+
+    async def _come_to_rest(self, serving: _Serving, why: str, rest: AsyncExitStack) -> None:
         try:
             async with asyncio.timeout(self._limits.standstill_timeout_s):
+                # First what waits for Redis, which must not hold up writes.
+                await rest.enter_async_context(serving.publisher.silence())
+                self.stood_still_at = self._lease.now()
+                rest.callback(serving.writer.unseal)
                 await serving.writer.seal(why)
-                await serving.checkpointer.save()
+                await rest.enter_async_context(serving.checkpointer.at_rest())
         except TimeoutError as error:
-            raise ShardUnavailable(f"{why}: Postgres takes too long for it now", shard=self.shard_id) from error
+            raise ShardUnavailable(f"{why}: it takes too long now", shard=self.shard_id) from error
 
     async def record_marks(self, marks: Mapping[InstrumentId, Mark]) -> frozenset[InstrumentId]:
         """Make marks durable for the whole cluster; gives the instruments whose mark was news."""

@@ -12,6 +12,7 @@ from logging.handlers import RotatingFileHandler
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from actors import owner
 from actors.lease import boot_clock
@@ -33,8 +34,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
 _FAREWELL_S = 0.5
 _LOOK_S = 0.05
-_STAND_BY_S = 120.0
-"""A successor that nobody has called by then was forgotten by whoever made it."""
+_TAKE_OVER_S = 30.0
 
 
 def _log_to(config: ShardConfig) -> None:
@@ -112,8 +112,12 @@ class ShardActor:
 
     async def _stand_by(self) -> None:
         """Return once the shard is meant for this actor. Raises Deposed if it has not been for a long time."""
-        until = boot_clock() + _STAND_BY_S
-        while not await self._is_meant():
+        stand_by_s = self._config.limits.stand_by_s
+        until = boot_clock() + stand_by_s
+        while not (is_meant := await self._is_meant()):
+            if is_meant is None:
+                # It may have been the owner for long, and been restarted while Postgres is away.
+                until = boot_clock() + stand_by_s
             if boot_clock() > until:
                 raise Deposed(f"shard {self._config.shard_id} was not handed over to {self._config.actor}")
             await self._read_ahead()
@@ -128,12 +132,13 @@ class ShardActor:
             # A shard that is to branch off is not there yet; of any other, the owner knows what is wrong.
             _log.info("nothing is read ahead: %s", error)
 
-    async def _is_meant(self) -> bool:
+    async def _is_meant(self) -> bool | None:
+        """Whether this actor is to own the shard; None if nobody can say."""
         try:
             return await self._journal.designated() == self._config.actor
         except ShardUnavailable as error:
             _log.warning("standing by: %s", error)
-            return False
+            return None
 
     async def _listen(self) -> Endpoint:
         socket_path, port = await self._link.start()
@@ -176,7 +181,7 @@ class ShardActor:
         """Whether this actor owns the shard, or is about to, rather than standing by or leaving."""
         if self._shard.has_let_go:
             return False
-        return not self._config.is_successor or await self._is_meant()
+        return not self._config.is_successor or bool(await self._is_meant())
 
     async def ready(self) -> None:
         """Return once a successor stands by, or has taken over already."""
@@ -201,16 +206,22 @@ class ShardActor:
                 _log.critical("the hand-over was interrupted: %s", error)
                 os._exit(1)
             return pack(refusal(error))
-        await heir.take_over.remote()
+        # If it dies on the way, it comes back and takes over by itself.
+        with contextlib.suppress(RayError, TimeoutError):
+            async with asyncio.timeout(_TAKE_OVER_S):
+                await heir.take_over.remote()
         paused_s = boot_clock() - self._shard.stood_still_at
         self._link.hang_up()
         self._farewell = asyncio.create_task(self._leave_for_good())
         return pack(Answer(pack(paused_s)))
 
-    async def split(self) -> bytes:
-        """Give half of the portfolios to a new shard; the packed answer holds the seconds for which nothing was booked."""
+    async def split(self, modulus: int) -> bytes:
+        """Give half of the portfolios to a new shard, unless `modulus` is the shard's already.
+
+        The packed answer holds the seconds for which nothing was booked, or why it cannot be done now.
+        """
         try:
-            await self._shard.split()
+            await self._shard.split(modulus)
         except PortfolioError as error:
             return pack(refusal(error))
         return pack(Answer(pack(boot_clock() - self._shard.stood_still_at)))

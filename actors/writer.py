@@ -129,16 +129,8 @@ class Writer:
 
         Commands that share `turned_away` keep their order: once one of a portfolio is turned away for a moment, so are
         the later ones, which would otherwise be booked before it is tried again. Cancelling the future withdraws
-        nothing. Raises InvalidRequest, Overloaded or ShardUnavailable at once.
+        nothing. Raises InvalidRequest, Overloaded or ShardUnavailable at once; turning those away is the caller's part.
         """
-        try:
-            return self._queue_up(command, turned_away)
-        except Unavailable:
-            if turned_away is not None:
-                turned_away.add(command.portfolio_id)
-            raise
-
-    def _queue_up(self, command: Command, turned_away: set[PortfolioId] | None) -> asyncio.Future[Outcome]:
         if self._stopped is not None:
             raise ShardUnavailable(f"the shard has stopped: {self._stopped}")
         if self._sealed is not None:

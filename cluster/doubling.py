@@ -60,7 +60,7 @@ async def _double(report: Callable[[Split], None]) -> int:
         # Also for one that is there: whoever split it off may have been ended before it had an actor.
         heir = await _stand_by(replace(await _config(shard_id), shard_id=sibling, actor=name or actor_name(sibling)))
         if known is None:
-            report(await _split(shard_id, sibling, heir))
+            report(await _split(shard_id, cluster.shard_count, heir))
     return (await asyncio.to_thread(finish_doubling, dsn)).shard_count
 
 
@@ -81,16 +81,16 @@ async def _stand_by(config: ShardConfig) -> Any:
     return heir
 
 
-async def _split(shard_id: ShardId, sibling: ShardId, heir: Any) -> Split:
+async def _split(shard_id: ShardId, count: int, heir: Any) -> Split:
     owner = await find_shard(shard_id)
     async with asyncio.timeout(_SPLIT_TIMEOUT_S):
-        answer = unpack_answer(await owner.split.remote()).raised()
+        answer = unpack_answer(await owner.split.remote(2 * count)).raised()
         split_at = time.monotonic()
         await heir.take_over.remote()
     paused_s = _SECONDS.decode(answer.body or b"")
     return Split(
         shard_id=shard_id,
-        sibling=sibling,
+        sibling=sibling_of(shard_id, count),
         paused_s=paused_s,
         sibling_paused_s=paused_s + time.monotonic() - split_at,
     )

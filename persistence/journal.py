@@ -307,21 +307,19 @@ class PostgresJournal:
 
     async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
         """Rows after `after_seq`, checked; see ports.Journal."""
+        parts = await self._parts(after_seq, claim.head.seq)
         expected = Head(after_seq, await self._row_hash(after_seq))
-        parameters = {"shard_id": self._shard_id, "after_seq": after_seq, "until_seq": claim.head.seq}
         with unavailable_on_error(f"replaying the journal of shard {self._shard_id}"):
-            async with (
-                self._readers.connection() as connection,
-                connection.transaction(),
-                connection.cursor(name="tail") as cursor,
-            ):
-                await cursor.execute(SQL["select_journal_tail"], parameters)
-                while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
-                    for row in columns:
-                        found = self._examined(row, expected)
-                        # The next row was chained to the hash that is stored here, whatever this row has become.
-                        expected = Head(found.seq, found.row_hash)
-                        yield found
+            async with self._readers.connection() as connection, connection.transaction():
+                for part in parts:
+                    async with connection.cursor(name="tail") as cursor:
+                        await cursor.execute(SQL["select_journal_tail"], {**part, "after_seq": expected.seq})
+                        while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
+                            for row in columns:
+                                found = self._examined(row, expected)
+                                # The next row was chained to the hash that is stored here, whatever this row has become.
+                                expected = Head(found.seq, found.row_hash)
+                                yield found
         if expected != claim.head:
             # Rows of somebody who has claimed the shard meanwhile are no corruption.
             await self.check_ownership()
@@ -329,6 +327,17 @@ class PostgresJournal:
                 f"shard {self._shard_id}: the journal ends at row {expected.seq}, expected {claim.head.seq} "
                 "with the hash that its owner left"
             )
+
+    async def _parts(self, after_seq: int, until_seq: int) -> list[dict[str, object]]:
+        """Whose rows lie between: this shard's own, and if the checkpoint is lost, those of the shards that it came of."""
+        own: dict[str, object] = {"shard_id": self._shard_id, "until_seq": until_seq}
+        if after_seq >= self._branch.seq:
+            return [own]
+        *parents, _ = await self._line()
+        return [*({"shard_id": shard_id, "until_seq": until} for shard_id, _, until in parents), own]
+
+    async def _line(self) -> list[tuple[Any, ...]]:
+        return await self._fetch_all("select_line", {"shard_id": self._shard_id})
 
     def _examined(self, columns: Sequence[Any], expected: Head) -> StoredRow | DamagedRow:
         row = examined_rows.examined(columns, expected.row_hash)
@@ -344,7 +353,12 @@ class PostgresJournal:
         if seq == self._branch.seq:
             # The row itself is in the journal of the shard that this one branched off, if there is one at all.
             return self._branch.row_hash
-        row = await self._fetch_one("select_row_hash", {"shard_id": self._shard_id, "seq": seq})
+        if not seq:
+            return NO_ROWS.row_hash
+        holder = self._shard_id
+        if seq < self._branch.seq:
+            (holder,) = [found for found, branch_seq, until_seq in await self._line() if branch_seq < seq <= until_seq]
+        row = await self._fetch_one("select_row_hash", {"shard_id": holder, "seq": seq})
         if row is None:
             raise Corrupt(f"shard {self._shard_id}: journal row {seq}, where the checkpoint ends, is missing")
         found: bytes = row[0]

@@ -240,13 +240,31 @@ select transaction_id from journal where transaction_id_given and transaction_id
 
 -- name: select_unannounced
 -- Portfolios whose newest version may not have reached the event stream before a crash. Rows from before a shard branched
--- off are its parent's; the portfolios among them that did not come along are told from those that did by the caller.
-select portfolio_id from journal where shard_id = %(shard_id)s and seq > %(after_seq)s
-union
-select journal.portfolio_id
-from shards
-join journal on journal.shard_id = shards.parent_shard and journal.seq <= shards.branch_seq
-where shards.shard_id = %(shard_id)s and journal.seq > %(after_seq)s;
+-- off are its parents'; the portfolios among them that did not come along are told from those that did by the caller.
+with recursive line as (
+    select shard_id, parent_shard, branch_seq, head_seq as until_seq from shards where shard_id = %(shard_id)s
+    union all
+    select shards.shard_id, shards.parent_shard, shards.branch_seq, line.branch_seq
+    from line
+    join shards on shards.shard_id = line.parent_shard
+)
+select distinct journal.portfolio_id
+from line
+join journal on journal.shard_id = line.shard_id and journal.seq > %(after_seq)s and journal.seq <= line.until_seq;
+
+-- name: select_line
+-- A shard and those that it came of by splits, oldest first. Together, the rows of each after `branch_seq` and up to
+-- `until_seq` are one journal without a gap.
+with recursive line as (
+    select shard_id, parent_shard, branch_seq, head_seq as until_seq, 0 as depth
+    from shards
+    where shard_id = %(shard_id)s
+    union all
+    select shards.shard_id, shards.parent_shard, shards.branch_seq, line.branch_seq, line.depth + 1
+    from line
+    join shards on shards.shard_id = line.parent_shard
+)
+select shard_id, branch_seq, until_seq from line order by depth desc;
 
 -- name: double_modulus
 -- First in the transaction of a split, under the row's lock. Without the checkpoint at the head, nothing happens.

@@ -60,6 +60,11 @@ class StoredShard:
         """The shard's own rows after one."""
         return [row for row in self.rows if row.seq > seq]
 
+    def line_after(self, seq: int) -> list[StoredRow]:
+        """The rows after one, those among them that were written before the shard branched off."""
+        before = [] if self.parent is None else self.parent.line_after(seq)
+        return [*(row for row in before if row.seq <= self.branch.seq), *self.after(seq)]
+
 
 class MemoryDatabase:
     """What Postgres is to the shards of a cluster."""
@@ -196,12 +201,12 @@ class MemoryJournal:
             raise Deposed(f"{self._shard.owner} owns the shard, not {self._owner}")
 
     async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
-        heads = [self._shard.branch, *(Head(row.seq, row.row_hash) for row in self._shard.rows)]
+        heads = [NO_ROWS, *(Head(row.seq, row.row_hash) for row in self._shard.line_after(0))]
         found = [head for head in heads if head.seq == after_seq]
         if not found:
             raise Corrupt(f"row {after_seq}, where the checkpoint ends, is missing")
         (expected,) = found
-        for row in [row for row in self._shard.after(after_seq) if row.seq <= claim.head.seq]:
+        for row in [row for row in self._shard.line_after(after_seq) if row.seq <= claim.head.seq]:
             if row.seq != expected.seq + 1:
                 raise Corrupt(f"row {row.seq} does not follow row {expected.seq}")
             examined = _examined(row, expected.row_hash)
@@ -234,10 +239,7 @@ class MemoryJournal:
         return frozenset(given.intersection(ids))
 
     async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
-        rows = self._shard.after(after_seq)
-        if self._shard.parent is not None:
-            rows += [row for row in self._shard.parent.after(after_seq) if row.seq <= self._shard.branch.seq]
-        return list({row.entry.portfolio_id: None for row in rows})
+        return list({row.entry.portfolio_id: None for row in self._shard.line_after(after_seq)})
 
 
 def _keys(rows: Iterable[StoredRow]) -> dict[RequestKey, bytes]:
@@ -377,3 +379,17 @@ class MemoryMirror:
         await asyncio.sleep(0)
         if self.is_down:
             raise MirrorUnavailable("it is down")
+
+
+class HangingMirror(MemoryMirror):
+    """Announces nothing before `gate` is open; `asked` says that it has been asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    async def announce(self, events: Sequence[bytes], fence: Fence) -> None:
+        self.asked.set()
+        await self.gate.wait()
+        await super().announce(events, fence)

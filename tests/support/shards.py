@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from actors.settings import Limits
@@ -21,6 +22,7 @@ from persistence.mark_store import PostgresMarkStore
 from persistence.migrate import set_up_cluster
 from portfolio.book import Book
 from portfolio.commands import Command
+from portfolio.entries import derived_id
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.ports import Mirror
 from tests.oracles.memory_store import (
@@ -54,6 +56,12 @@ class RunningShard:
     async def book(self, command: Command) -> Book:
         """The book right after a command. Raises what the shard answers."""
         return (await self.shard.submit(command)).book
+
+    async def save(self) -> None:
+        """Bring the checkpoint up to the journal."""
+        serving = self.shard._serving
+        assert serving is not None
+        await serving.checkpointer.save()
 
     async def kill(self) -> None:
         """End it with nothing saved, as a crash would."""
@@ -136,6 +144,34 @@ async def memory_shard(
 ) -> AsyncIterator[RunningShard]:
     """A shard of a database in memory, serving; killed at the end of the block unless it has ended before."""
     database.shard_count = shard_count
+    idle = idle_memory_shard(database, shard_id=shard_id, mirror=mirror, limits=limits, is_gone=is_gone)
+    async with idle.serving() as running:
+        yield running
+
+
+@dataclass(frozen=True, slots=True)
+class IdleShard:
+    """A shard that has not claimed anything yet: it may read ahead, or take over."""
+
+    shard: Shard
+    journal: MemoryJournal
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[RunningShard]:
+        """Claim it and serve; killed at the end of the block unless it has ended before."""
+        async with _running(self.shard, self.journal) as running:
+            yield running
+
+
+def idle_memory_shard(
+    database: MemoryDatabase,
+    *,
+    shard_id: int = 0,
+    mirror: Mirror | None = None,
+    limits: Limits = FAST,
+    is_gone: Callable[[str], bool] = lambda owner: True,
+) -> IdleShard:
+    """A shard of a database in memory that stands by."""
     journal = MemoryJournal(database, ShardId(shard_id), f"test/{next(_incarnations)}")
     shard = Shard(
         shard_id=ShardId(shard_id),
@@ -147,8 +183,7 @@ async def memory_shard(
         limits=limits,
         is_gone=is_gone,
     )
-    async with _running(shard, journal) as running:
-        yield running
+    return IdleShard(shard, journal)
 
 
 @contextlib.asynccontextmanager
@@ -161,6 +196,22 @@ async def _running(shard: Shard, journal: PostgresJournal | MemoryJournal) -> As
         yield running
     finally:
         await running.kill()
+
+
+def announced(mirror: MemoryMirror) -> list[tuple[PortfolioId, int]]:
+    """The portfolios and versions of the events in a mirror's stream, in order."""
+    return [_announced(event) for event in mirror.events]
+
+
+def _announced(event: bytes) -> tuple[PortfolioId, int]:
+    content = msgspec.json.decode(event)
+    portfolio_id = PortfolioId(content["portfolio_state_updated"]["portfolio_id"])
+    # An event names its version only in the id that is derived from it.
+    return next(
+        (portfolio_id, version)
+        for version in itertools.count(1)
+        if str(derived_id(portfolio_id, version)) == content["event_id"]
+    )
 
 
 def over_tcp(dsn: str, port: int | None = None) -> str:

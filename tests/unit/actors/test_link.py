@@ -299,3 +299,29 @@ def test_a_proof_is_good_for_one_side_and_one_challenge() -> None:
     nonces: list[Any] = [challenge.nonce() for _ in range(3)]
     assert challenge.client_proof(SECRET, *nonces[:2]) != challenge.server_proof(SECRET, *nonces[:2])
     assert challenge.client_proof(SECRET, *nonces[:2]) != challenge.client_proof(SECRET, *nonces[1:])
+
+
+async def test_a_caller_that_is_sent_away_still_gets_its_answers(service: Service, running: RunningShard) -> None:
+    assert isinstance(running.journal, MemoryJournal)
+    top = Path(tempfile.mkdtemp(prefix="portfolio-link-", dir="/tmp"))
+    server = LinkServer(service, SECRET, top / "links", "127.0.0.1")
+    try:
+        path, port = await server.start()
+        there = Endpoint(HERE, str(path), "127.0.0.1", port, "incarnation-1")
+        link = await LinkClient.connect(there, HERE, SECRET)
+        await link.call(Method.OPEN, pack(opened(1)), 5)
+        running.journal.gate.clear()
+        before = asyncio.ensure_future(link.call(Method.UPDATE, pack(updated(1)), 5))
+        await asyncio.sleep(0.01)
+        server.hang_up()
+        # This one has been sent before the caller could know.
+        after = asyncio.ensure_future(link.call(Method.STATE, ASKING_FOR_1, 5))
+        await eventually(lambda: not link.is_open)
+        running.journal.gate.set()
+        assert all(answer.raised().body for answer in await asyncio.gather(before, after))
+        with pytest.raises(ShardUnavailable):
+            await LinkClient.connect(there, HERE, SECRET)
+        link.close()
+    finally:
+        server.close()
+        shutil.rmtree(top)

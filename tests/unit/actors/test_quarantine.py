@@ -295,7 +295,9 @@ async def test_a_deposed_claimant_sets_nothing_apart(database: MemoryDatabase) -
     await MemoryJournal(database, SHARD, "another").claim()
     checkpoints, marks = MemoryCheckpointStore(database, SHARD), MemoryMarkStore(database)
     with pytest.raises(Deposed):
-        await Recovery(journal=journal, checkpoints=checkpoints, marks=marks, limits=FAST).complete(claim)
+        await Recovery(shard_id=SHARD, journal=journal, checkpoints=checkpoints, marks=marks, limits=FAST).complete(
+            claim
+        )
     assert database.quarantine == {}
 
 
@@ -333,7 +335,7 @@ async def test_those_that_go_with_a_split_are_set_apart_in_their_new_shard(datab
     seqs = {row.entry.portfolio_id: row.seq for row in database.shards[SHARD].rows}
     spoiled = {number: _spoil(database, seqs[portfolio(number)]) for number in (going, staying)}
     async with memory_shard(database) as running:
-        await running.shard.split()
+        await running.shard.split(2)
         assert list(running.shard.status().quarantined) == [portfolio(staying)]
         with pytest.raises(WrongShard):
             await running.shard.rebuild(portfolio(going))

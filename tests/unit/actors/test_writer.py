@@ -449,3 +449,47 @@ async def test_an_update_of_the_largest_size_is_one_unit(desk: Desk) -> None:
     first, booked, too_many = await desk.ask(opened(1), updated(1, *many), updated(1, *many, deposit("1")))
     assert _books([first, booked])[1].cash == Decimal("10.00")
     assert isinstance(too_many, InvalidRequest)
+
+
+async def test_a_sealed_writer_settles_what_it_has_taken_in_and_takes_nothing_more(desk: Desk) -> None:
+    await desk.ask(opened(1))
+    at_the_journal = await desk.held(updated(1))
+    queued = [desk.writer.submit(updated(1)) for _ in range(3)]
+    sealing = asyncio.ensure_future(desk.writer.seal("the shard is moving"))
+    await asyncio.sleep(0)
+    with pytest.raises(ShardUnavailable, match="is moving") as caught:
+        desk.writer.submit(updated(1))
+    assert caught.value.cause == {"moving": True}
+    assert not sealing.done()
+    desk.journal.gate.set()
+    await asyncio.wait_for(sealing, 5)
+    assert [answer.result().book.version for answer in (*at_the_journal, *queued)] == [2, 3, 4, 5]
+    for _ in range(5):
+        with pytest.raises(ShardUnavailable):
+            desk.writer.submit(updated(1))
+        await asyncio.sleep(0)
+    assert desk.versions == [1, 2, 3, 4, 5]
+    desk.writer.unseal()
+    assert _versions(await desk.ask(updated(1))) == [6]
+
+
+async def test_an_idle_writer_is_sealed_at_once(desk: Desk) -> None:
+    await desk.ask(opened(1))
+    await asyncio.wait_for(desk.writer.seal("the shard is moving"), 1)
+    desk.writer.unseal()
+    assert _versions(await desk.ask(updated(1))) == [2]
+
+
+async def test_a_writer_that_stops_while_it_is_sealed_keeps_nobody_waiting(desk: Desk) -> None:
+    await desk.ask(opened(1))
+    (answer,) = await desk.held(updated(1))
+    sealing = asyncio.ensure_future(desk.writer.seal("the shard is moving"))
+    await asyncio.sleep(0)
+    await desk.end()
+    await asyncio.wait_for(sealing, 5)
+    with pytest.raises(OutcomeUnknown):
+        await answer
+
+
+def _versions(outcomes: Sequence[Outcome | BaseException]) -> list[int]:
+    return [book.version for book in _books(outcomes)]
