@@ -15,6 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from cluster.verifying.sources import Sources
+from cluster.verifying.verification import verify
 from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.postgres import EmbeddedPostgres
 from persistence.migrate import migrate
@@ -88,6 +90,8 @@ async def test_a_backup_of_a_running_service_is_restored_into_a_new_data_directo
     assert (refused.returncode, "the database is not empty" in refused.stdout) == (1, True), refused.stdout
     with _serving(new) as dsn:
         assert _everything(dsn) == before
+        found = await verify(Sources(postgres_dsn=dsn, owners=None, mirror=None, left_out={}), deep=True)
+        assert (list(found.findings.kept), found.exit_status) == ([], 0)
         async with postgres_shard(dsn, shard_id=1, shard_count=2) as running:
             assert [book.version for book in running.shard.books] == [3]
 
