@@ -20,7 +20,7 @@ from persistence.migrate import begin_doubling, finish_doubling
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from portfolio.sharding import sibling_of
-from serve_app.finding import find_shard
+from serve_app.finding import any_config, find_shard
 
 _READY_TIMEOUT_S: Final = 120.0
 _SPLIT_TIMEOUT_S: Final = 60.0
@@ -50,7 +50,7 @@ async def double(report: Callable[[Split], None]) -> int:
 
 
 async def _double(report: Callable[[Split], None]) -> int:
-    dsn = (await _config(ShardId(0))).postgres_dsn
+    dsn = (await any_config()).postgres_dsn
     cluster = await asyncio.to_thread(begin_doubling, dsn)
     placed = {shard.shard_id: shard for shard in cluster.shards}
     for number in range(cluster.shard_count):

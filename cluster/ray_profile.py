@@ -34,6 +34,8 @@ def shared() -> Mapping[str, str]:
         **HEALTH_CHECKS,
         # Three failures in a row, and the proxy is made anew; every 10 s, a killed HAProxy would be back after 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        # A proxy that is not ready after 5 s is killed otherwise, which on a busy machine ends a start that only is slow.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     }
     if not haproxy.is_installed():
         return variables

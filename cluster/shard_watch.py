@@ -19,7 +19,7 @@ from persistence.signs_of_life import SignOfLife
 from portfolio.ids import ShardId
 
 _log = logging.getLogger(__name__)
-SILENCE_LEASES: Final = 3
+SILENCE_LEASES: Final = 2
 PERIOD_S: Final = 1.0
 _END_S: Final = 5.0
 

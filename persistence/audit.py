@@ -20,6 +20,7 @@ from portfolio.ports import Head
 
 FETCH_ROWS: Final = 2_000
 _BEFORE_EVERY_ROW: Final = -(2**63)
+_SEQ_MAX: Final = 2**63 - 1
 _PORTFOLIO_COLUMNS: Final = 16
 _POSITION_COLUMNS: Final = 8
 
@@ -66,14 +67,14 @@ class Audit:
                 yield [row]
 
     async def _tail(self, shard_id: ShardId, after_seq: int) -> AsyncGenerator[list[Columns], None]:
-        parameters = {"shard_id": shard_id, "after_seq": after_seq}
+        parameters = {"shard_id": shard_id, "after_seq": after_seq, "until_seq": _SEQ_MAX}
         async for rows in self._batches("select_journal_tail", parameters):
             yield rows
 
     async def _singly(self, shard_id: ShardId, after_seq: int, reason: str) -> AsyncIterator[Columns | DamagedRow]:
         """Rows up to and including the first that the driver cannot read."""
         while True:
-            parameters = {"shard_id": shard_id, "after_seq": after_seq}
+            parameters = {"shard_id": shard_id, "after_seq": after_seq, "until_seq": _SEQ_MAX}
             try:
                 row = await self._next_row(parameters)
             except UnreadableError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -22,6 +22,7 @@ WEIGHTS_TTL_S: Final = 300
 VERSION_TTL_S: Final = 86_400
 """The guard outlives what it guards, so that an old picture cannot come back when the new one has expired."""
 _TIMEOUT_S: Final = 1.0
+Result = TypeVar("Result")
 
 # Versions are compared as zero-padded text, because a number in Lua holds 53 bits only.
 _SHOW: Final = """
@@ -59,10 +60,7 @@ class RedisMirror:
 
     async def server_run(self) -> str:
         """The run id of the Redis server, which is another after each restart."""
-        try:
-            info = await self._redis.info("server")
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _unavailable(error) from error
+        info = await self._translated(self._redis.info("server"))
         return str(info["run_id"])
 
     async def show(self, pictures: Sequence[Picture]) -> None:
@@ -101,10 +99,14 @@ class RedisMirror:
         if not await self._announcing(keys=keys, args=[epoch, VERSION_TTL_S, *events]):
             raise MirrorUnavailable(f"a later epoch of shard {fence.shard_id} than {fence.epoch} announces now")
 
-    async def _translated(self, doing: Awaitable[None]) -> None:
+    async def _translated(self, doing: Awaitable[Result]) -> Result:
         try:
-            await asyncio.wait_for(doing, 5 * _TIMEOUT_S)
+            return await asyncio.wait_for(doing, 5 * _TIMEOUT_S)
         except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+        except RuntimeError as error:
+            # What uvloop says of a connection that was reset. redis-py does not know it for that, and would use it again.
+            await self._redis.connection_pool.disconnect()
             raise _unavailable(error) from error
 
     async def close(self) -> None:

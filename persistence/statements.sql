@@ -459,12 +459,10 @@ select instrument_id, price, as_of, recorded_at from marks where recorded_at >= 
 select 1;
 
 -- name: hold_snapshot
--- An audit reads for minutes and thinks in between: neither cuts its transaction short. It reads to the end, so plans
--- that give the first rows soon are of no use to it.
+-- An audit reads for minutes and thinks in between: neither cuts its transaction short.
 select
     set_config('statement_timeout', '0', true),
-    set_config('idle_in_transaction_session_timeout', '10min', true),
-    set_config('cursor_tuple_fraction', '1.0', true);
+    set_config('idle_in_transaction_session_timeout', '10min', true);
 
 -- name: choose_scans
 -- An audit reads the table once and its indexes once, whatever the planner thinks of that.

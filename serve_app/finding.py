@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import ray
@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from ray.util import list_named_actors
 
 from actors.names import NAMESPACE, names_of
+from actors.settings import ShardConfig
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 
@@ -31,11 +32,30 @@ async def find_shard(shard_id: ShardId) -> Any:
     return await _owner_among(shard_id, candidates)
 
 
+async def any_config() -> ShardConfig:
+    """What any shard that answers was told: where the service keeps its data. Raises ShardUnavailable if none answers."""
+    for handle in await asyncio.to_thread(lambda: _handles(_names())):
+        try:
+            async with asyncio.timeout(_ASK_TIMEOUT_S):
+                config: ShardConfig = await handle.config.remote()
+                return config
+        except (RayError, TimeoutError):
+            continue
+    raise ShardUnavailable("no shard answers")
+
+
 def _candidates(shard_id: ShardId) -> list[Any]:
+    return _handles(names_of(shard_id, _names()))
+
+
+def _names() -> list[str]:
     # Of all namespaces, since a Serve replica works in another one than the shards.
-    named = [found["name"] for found in list_named_actors(all_namespaces=True) if found["namespace"] == NAMESPACE]
+    return [found["name"] for found in list_named_actors(all_namespaces=True) if found["namespace"] == NAMESPACE]
+
+
+def _handles(names: Iterable[str]) -> list[Any]:
     handles: list[Any] = []
-    for name in names_of(shard_id, named):
+    for name in names:
         try:
             handles.append(ray.get_actor(name, NAMESPACE))
         except ValueError:

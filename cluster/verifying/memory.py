@@ -103,7 +103,11 @@ class MemoryComparison:
     async def _compare_newer(self, found: list[Book]) -> None:
         known = self._recomputed.books
         spans = {book.portfolio_id: (_version(known.get(book.portfolio_id)), book.version) for book in found}
-        later = await patiently(lambda: self._journal.later_entries(spans))
+        try:
+            later = await patiently(lambda: self._journal.later_entries(spans))
+        except Corrupt as error:
+            await self._compare_singly(found, error)
+            return
         for book in found:
             try:
                 expected = advanced(known.get(book.portfolio_id), later[book.portfolio_id])
@@ -114,6 +118,14 @@ class MemoryComparison:
                 self._find(Kind.MEMORY_SURPLUS, book.portfolio_id, "version", ("no such portfolio", book.version))
             else:
                 self._settled(expected, book)
+
+    async def _compare_singly(self, found: list[Book], error: Corrupt) -> None:
+        """One of the later rows cannot be read: find out whose it is."""
+        if len(found) == 1:
+            self._find(Kind.JOURNAL_UNREADABLE, found[0].portfolio_id, error.detail)
+            return
+        for book in found:
+            await self._compare_newer([book])
 
     def _settled(self, expected: Book, found: Book) -> None:
         self.books[found.portfolio_id] = found
@@ -173,9 +185,9 @@ def _version(book: Book | None) -> int:
     return 0 if book is None else book.version
 
 
-async def patiently(call: Callable[[], Awaitable[Result]], patience_s: float = PATIENCE_S) -> Result:
+async def patiently(call: Callable[[], Awaitable[Result]]) -> Result:
     """The answer of a shard, which may be on the move. Raises ShardUnavailable if it stays away."""
-    deadline = asyncio.get_running_loop().time() + patience_s
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
             return await call()

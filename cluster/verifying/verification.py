@@ -22,7 +22,7 @@ from persistence.audit_values import ShardRecord
 from persistence.history import PostgresHistory
 from persistence.mark_store import PostgresMarkStore
 from portfolio.book import Book
-from portfolio.errors import ShardUnavailable
+from portfolio.errors import PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.ports import MirrorUnavailable
 
@@ -117,10 +117,10 @@ class _Verification:
         try:
             books = await self._compare_memory(record.shard_id, recomputed)
             await self._showing.compare(record.shard_id, books)
-        except ShardUnavailable as error:
-            self._report.failed[f"shard {record.shard_id}"] = error.detail
         except MirrorUnavailable as error:
             self._report.failed["mirror"] = error.detail
+        except PortfolioError as error:
+            self._report.failed[f"shard {record.shard_id}"] = error.detail
 
     async def _compare_checkpoint(self, shard_id: ShardId, recomputed: Recomputed) -> None:
         comparison = CheckpointComparison(

@@ -59,7 +59,7 @@ class ShardWalk:
         for columns in rows:
             try:
                 row = decode(_readable(columns))
-            except (Corrupt, AttributeError) as error:
+            except Corrupt as error:
                 self._take_damaged(columns, str(error))
             else:
                 if _holds_more(columns, row.entry):

@@ -1,57 +1,55 @@
-"""Clients that update portfolios over REST, retry under the same key until they know, and remember what they were told."""
+"""Clients that update portfolios over REST, retry under the same key until they know, and note what they were told."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 import httpx
-import msgspec
 
-from tests.chaos.history import Answer, Asked, Wanted
+from tests.chaos.history import Answer, Asked, Content, Owner, Read, Wanted
+from tests.chaos.told import Told, owners_of, problem_of, results_of, state_of
 
 INSTRUMENTS: Final = tuple(f"STOCK-{number:02}" for number in range(24))
 RETRY_PAUSE_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5)
-THINK_S: Final = 0.02
 TIMEOUT_S: Final = 8.0
 HASTE_S: Final = 0.004
 """A client in haste hangs up before most answers can be there, and asks again."""
 
-_HASTY, _FORGETFUL, _BATCHED, _IMPOSSIBLE, _READ = 0.04, 0.02, 0.08, 0.02, 0.25
-"""How often a client is in haste, never asks again, sends many at once, asks for what cannot be, reads after writing."""
 
-_JSON: Final = msgspec.json.Decoder(float_hook=Decimal)
-_PROBLEM: Final = "application/problem+json"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What a client does, and how often: shares of its updates, and a pause after each that is `think_s` on average."""
+
+    think_s: float = 0.02
+    batched: float = 0.08
+    batch_size: tuple[int, int] = (2, 12)
+    hasty: float = 0.04
+    forgetful: float = 0.02
+    """It never asks again, and so never knows."""
+    impossible: float = 0.02
+    """It asks for what cannot be booked."""
+    conditional: float = 0.05
+    """It says which version it builds on."""
+    reads_back: float = 0.25
+    patience_s: float = TIMEOUT_S
+    """How long it waits for an answer."""
 
 
 @dataclass(slots=True)
-class Told:
-    """Everything that the clients of one run were told."""
-
-    asked: dict[str, Asked] = field(default_factory=dict)
-    acknowledged_at: list[tuple[float, str]] = field(default_factory=list)
-    """Moments of the monotonic clock and the portfolios concerned."""
-    marks: dict[str, tuple[Decimal, datetime]] = field(default_factory=dict)
-    """The newest acknowledged market mark of each instrument."""
-    counts: Counter[str] = field(default_factory=Counter)
-    surprises: list[str] = field(default_factory=list)
-    """Answers that break the contract by themselves: a stale read, an error that should not be."""
-
-
-@dataclass(frozen=True, slots=True)
 class Update:
-    """One update on its way, under the key that all its attempts share."""
+    """One update on its way, under the key that all its attempts share. `sent` is when the first of them left."""
 
     key: str
     portfolio_id: str
     transactions: tuple[Wanted, ...]
+    expected_version: int | None = None
+    sent: float = 0.0
 
     def body(self) -> dict[str, Any]:
         """As REST takes it; numbers as text, so that they are exact."""
@@ -67,36 +65,62 @@ class Update:
             ]
         }
 
+    def leaves(self) -> float:
+        """The moment at which an attempt leaves: now."""
+        now = time.monotonic()
+        self.sent = self.sent or now
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an answer says about one update that was acknowledged."""
+
+    version: int
+    replayed: bool
+    last_sent: float
+    owners: tuple[Owner, ...]
+    content: Content | None = None
+
 
 class ChaosClient:
     """One client: an update at a time, until it is told to stop; then it finishes what it has begun."""
 
-    def __init__(self, number: int, base_url: str, portfolios: Sequence[str], seed: int, told: Told) -> None:
-        self._name = f"client-{number}"
+    def __init__(
+        self, name: str, base_url: str, *, portfolios: Sequence[str], seed: int, told: Told, habits: Habits
+    ) -> None:
+        self._name = name
         self._base_url = f"{base_url}/api/v1"
         self._portfolios = portfolios
-        self._chance = random.Random(f"{seed}:{number}")
+        self._chance = random.Random(f"{seed}:{name}")
         self._told = told
+        self._habits = habits
         self._count = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Update until `stopping`."""
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as http:
+        async with httpx.AsyncClient(timeout=self._habits.patience_s) as http:
             while not stopping.is_set():
-                if self._chance.random() < _BATCHED:
-                    await self._settle_many(http, [self._update() for _ in range(self._chance.randint(2, 12))])
+                if self._happens(self._habits.batched):
+                    count = self._chance.randint(*self._habits.batch_size)
+                    await self._settle_many(http, [self._update() for _ in range(count)])
                 else:
-                    await self._settle(http, self._update())
-                await asyncio.sleep(self._chance.uniform(0, 2 * THINK_S))
+                    await self._settle(http, self._update(self._habits.conditional))
+                await asyncio.sleep(self._chance.uniform(0, 2 * self._habits.think_s))
 
-    def _update(self) -> Update:
+    def _happens(self, share: float) -> bool:
+        return self._chance.random() < share
+
+    def _update(self, conditional: float = 0.0) -> Update:
         self._count += 1
-        if self._chance.random() < _IMPOSSIBLE:
+        if self._happens(self._habits.impossible):
             # Nobody shorts this one, so that there never is anything to cover; the update before it must go too.
             wanted = [self._trade(), Wanted("COVER", "NEVER-SHORT", Decimal(1), Decimal(1))]
         else:
             wanted = [self._trade() for _ in range(self._chance.choice((1, 1, 1, 2, 5)))]
-        return Update(f"{self._name}-{self._count:06}", self._chance.choice(self._portfolios), tuple(wanted))
+        portfolio_id = self._chance.choice(self._portfolios)
+        expected = self._told.versions.get(portfolio_id) if self._happens(conditional) else None
+        return Update(f"{self._name}-{self._count:06}", portfolio_id, tuple(wanted), expected)
 
     def _trade(self) -> Wanted:
         kind = self._chance.choice(("BUY", "SELL"))
@@ -107,7 +131,7 @@ class ChaosClient:
     async def _settle(self, http: httpx.AsyncClient, update: Update) -> None:
         attempt = 0
         self._told.counts["attempted"] += 1
-        is_forgetful = self._chance.random() < _FORGETFUL
+        is_forgetful = self._happens(self._habits.forgetful)
         while (settled := await self._attempt(http, update)) is None:
             self._told.counts["retries"] += 1
             if is_forgetful:
@@ -116,142 +140,132 @@ class ChaosClient:
             await asyncio.sleep(RETRY_PAUSE_S[min(attempt, len(RETRY_PAUSE_S) - 1)])
             attempt += 1
         self._told.counts["settled after a retry"] += attempt > 0
-        if settled.status_code == 200 and self._chance.random() < _READ:
-            await self._read_back(http, update)
+        if settled.status_code == 200 and self._happens(self._habits.reads_back):
+            await read_state(http, self._base_url, update.portfolio_id, self._told)
 
     async def _attempt(self, http: httpx.AsyncClient, update: Update) -> httpx.Response | None:
         """The answer that settles the update; None if this attempt did not."""
-        timeout_s = HASTE_S if self._chance.random() < _HASTY else TIMEOUT_S
+        headers = {"Idempotency-Key": update.key}
+        if update.expected_version is not None:
+            headers["If-Match"] = f'"{update.expected_version}"'
+        url = f"{self._base_url}/portfolio/{update.portfolio_id}/update"
+        sent = update.leaves()
+        answer: httpx.Response | None = None
         try:
-            async with asyncio.timeout(timeout_s):
-                answer = await http.post(
-                    f"{self._base_url}/portfolio/{update.portfolio_id}/update",
-                    json=update.body(),
-                    headers={"Idempotency-Key": update.key},
-                )
+            async with asyncio.timeout(HASTE_S if self._happens(self._habits.hasty) else self._habits.patience_s):
+                answer = await http.post(url, json=update.body(), headers=headers)
         except (httpx.TransportError, TimeoutError):
             return None
+        finally:
+            self._told.called(f"update {update.key}", sent, answer)
         if answer.status_code == 200:
+            state = state_of(answer)
             replayed = answer.headers.get("Idempotent-Replayed") == "true"
-            self._acknowledged(update, int(_JSON.decode(answer.content)["version"]), replayed)
+            self._acknowledged(update, Reply(state.version, replayed, sent, owners_of(answer), state.content()))
             return answer
-        return answer if self._is_refusal(update, answer.status_code, _problem(answer)) else None
+        return answer if self._is_refusal(update, answer.status_code, problem_of(answer)) else None
 
     async def _settle_many(self, http: httpx.AsyncClient, updates: Sequence[Update]) -> None:
         self._told.counts["attempted"] += len(updates)
         left = {update.key: update for update in updates}
+        attempt = 0
         while left:
             await self._attempt_many(http, left)
             self._told.counts["retries"] += len(left)
-            await asyncio.sleep(RETRY_PAUSE_S[2] if left else 0)
+            await asyncio.sleep(RETRY_PAUSE_S[min(attempt, len(RETRY_PAUSE_S) - 1)] if left else 0)
+            attempt += 1
 
     async def _attempt_many(self, http: httpx.AsyncClient, left: dict[str, Update]) -> None:
         """One request with all that is left; what is settled by it leaves."""
-        sent = list(left.values())
+        updates = list(left.values())
         keyed = [
-            {**update.body(), "portfolio_id": update.portfolio_id, "idempotency_key": update.key} for update in sent
+            {**update.body(), "portfolio_id": update.portfolio_id, "idempotency_key": update.key} for update in updates
         ]
+        sent = min(update.leaves() for update in updates)
+        answer: httpx.Response | None = None
         try:
             answer = await http.post(f"{self._base_url}/updates", json={"updates": keyed})
         except httpx.TransportError:
             return
+        finally:
+            self._told.called(f"updates {updates[0].key} and {len(updates) - 1} more", sent, answer)
         if answer.status_code != 200:
-            self._is_refusal(sent[0], answer.status_code, _problem(answer))
+            self._is_refusal(updates[0], answer.status_code, problem_of(answer))
             return
-        for update, result in zip(sent, _JSON.decode(answer.content)["results"], strict=True):
+        owners = owners_of(answer)
+        for update, result in zip(updates, results_of(answer), strict=True):
             if result["status"] == 200:
-                self._acknowledged(update, int(result["version"]), bool(result.get("replayed")))
+                reply = Reply(int(result["version"]), bool(result.get("replayed")), sent, owners)
+                self._acknowledged(update, reply)
                 del left[update.key]
             elif self._is_refusal(update, result["status"], result["problem"]):
                 del left[update.key]
 
-    async def _read_back(self, http: httpx.AsyncClient, update: Update) -> None:
-        """Read what was acknowledged; an answer may come late, and may never be older."""
-        acknowledged = self._told.asked[update.key].version or 0
-        try:
-            answer = await http.get(f"{self._base_url}/portfolio/{update.portfolio_id}/state")
-        except httpx.TransportError:
-            return
-        if answer.status_code == 200:
-            self._told.counts["reads"] += 1
-            if (version := int(_JSON.decode(answer.content)["version"])) < acknowledged:
-                self._surprise(f"{update.portfolio_id} read at version {version} after {acknowledged}: {update.key}")
-        elif answer.status_code == 404 and _problem(answer):
-            self._surprise(f"{update.portfolio_id} was not found after {update.key}")
-
-    def _is_refusal(self, update: Update, status: int, problem: dict[str, Any] | None) -> bool:
+    def _is_refusal(self, update: Update, status: int, problem: Mapping[str, Any] | None) -> bool:
         """Whether the answer is the service's own last word. A proxy that has nobody to ask answers without a problem."""
         code = problem["code"] if problem else "no problem document"
         self._told.counts[f"answers {status} {code}"] += 1
-        if problem is None or status in (429, 503):
+        if problem is None or (status in (429, 503) and code != "portfolio-quarantined"):
             return False
-        if code != "insufficient-position":
-            self._surprise(f"{update.key} was answered {status} {problem}")
+        is_condition = code == "version-mismatch" and update.expected_version is not None
+        if code != "insufficient-position" and not is_condition:
+            self._told.surprise(f"{update.key} was answered {status} {problem}")
             if status >= 500:
                 return False
         self._remember(update, Answer.REFUSED)
         return True
 
-    def _acknowledged(self, update: Update, version: int, replayed: bool) -> None:
-        self._told.counts["replayed answers"] += replayed
+    def _acknowledged(self, update: Update, reply: Reply) -> None:
+        self._told.counts["replayed answers"] += reply.replayed
         self._told.acknowledged_at.append((time.monotonic(), update.portfolio_id))
-        self._remember(update, Answer.ACKNOWLEDGED, version, replayed)
+        self._told.saw(update.portfolio_id, reply.version)
+        self._remember(update, Answer.ACKNOWLEDGED, reply)
 
-    def _remember(self, update: Update, answer: Answer, version: int | None = None, replayed: bool = False) -> None:
-        self._told.asked[update.key] = Asked(
-            key=update.key,
-            portfolio_id=update.portfolio_id,
-            transactions=update.transactions,
-            answer=answer,
-            version=version,
-            replayed=replayed,
+    def _remember(self, update: Update, answer: Answer, reply: Reply | None = None) -> None:
+        self._told.remember(
+            Asked(
+                key=update.key,
+                portfolio_id=update.portfolio_id,
+                transactions=update.transactions,
+                answer=answer,
+                version=reply.version if reply else None,
+                replayed=reply.replayed if reply else False,
+                expected_version=update.expected_version,
+                sent=update.sent,
+                last_sent=reply.last_sent if reply else update.sent,
+                answered=time.monotonic(),
+                owners=reply.owners if reply else (),
+                content=reply.content if reply else None,
+            )
         )
 
-    def _surprise(self, what: str) -> None:
-        self._told.surprises.append(what)
 
-
-async def post_marks(base_url: str, seed: int, told: Told, stopping: asyncio.Event) -> None:
-    """Mark instruments to market until `stopping`, remembering the newest mark of each that was acknowledged."""
-    chance = random.Random(f"{seed}:marks")
-    async with httpx.AsyncClient(timeout=TIMEOUT_S) as http:
-        while not stopping.is_set():
-            as_of = datetime.now(UTC)
-            prices = {name: Decimal(chance.randint(1, 10**7)).scaleb(-4) for name in chance.sample(INSTRUMENTS, 4)}
-            marks = [
-                {"instrument_id": name, "price": str(price), "as_of": as_of.isoformat(timespec="microseconds")}
-                for name, price in prices.items()
-            ]
-            try:
-                answer = await http.post(f"{base_url}/api/v1/marks", json={"marks": marks})
-            except httpx.TransportError:
-                answer = None
-            if answer is not None and answer.status_code == 200:
-                told.counts["acknowledged marks"] += len(marks)
-                told.marks |= {name: (price, as_of) for name, price in prices.items()}
-            await asyncio.sleep(chance.uniform(0.1, 0.5))
-
-
-async def open_portfolios(base_url: str, portfolios: Sequence[str], told: Told) -> None:
-    """Open them, without cash and without keys: then nothing is booked under a key that no client used.
-
-    The service has said that it serves; an answer that says otherwise is asked again, and counted.
-    """
-    async with httpx.AsyncClient(base_url=f"{base_url}/api/v1", timeout=TIMEOUT_S) as http:
-        for portfolio_id in portfolios:
-            # An opening whose answer was lost may have been booked: then it exists.
-            while (answer := await http.post("/portfolios", json={"portfolio_id": portfolio_id})).status_code not in (
-                201,
-                409,
-            ):
-                problem = _problem(answer)
-                what = problem["code"] if problem else f"no problem document: {answer.text[:60]!r}"
-                told.counts[f"answers {answer.status_code} after the start, {what}"] += 1
-                await asyncio.sleep(RETRY_PAUSE_S[2])
-
-
-def _problem(answer: httpx.Response) -> dict[str, Any] | None:
-    if not answer.headers.get("content-type", "").startswith(_PROBLEM):
-        return None
-    problem: dict[str, Any] = _JSON.decode(answer.content)
-    return problem
+async def read_state(http: httpx.AsyncClient, base_url: str, portfolio_id: str, told: Told) -> None:
+    """Read a portfolio once and note what was shown; an answer may come late, or say that it cannot."""
+    sent = time.monotonic()
+    answer: httpx.Response | None = None
+    try:
+        answer = await http.get(f"{base_url}/portfolio/{portfolio_id}/state")
+    except httpx.TransportError:
+        return
+    finally:
+        told.called(f"read {portfolio_id}", sent, answer)
+    if answer.status_code == 200:
+        told.counts["reads"] += 1
+        state = state_of(answer)
+        told.reads.append(
+            Read(
+                portfolio_id=portfolio_id,
+                version=state.version,
+                sent=sent,
+                answered=time.monotonic(),
+                owners=owners_of(answer),
+                content=state.content(),
+            )
+        )
+        told.saw(portfolio_id, state.version)
+        return
+    problem = problem_of(answer)
+    told.counts[f"reads answered {answer.status_code} {problem['code'] if problem else 'no problem document'}"] += 1
+    if problem is not None and answer.status_code not in (429, 503):
+        told.surprise(f"{portfolio_id}, which exists, was answered {answer.status_code} {problem}")

@@ -16,7 +16,7 @@ from portfolio.entries import Entry
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.ledger import replay
 from portfolio.ports import Head, StoredRow
-from tests.chaos.checker import ShardJournal
+from tests.chaos.journal_checks import ShardJournal
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,35 @@ async def test_an_answer_lost_after_the_commit(
     assert inspector.sequence_is_gapless()
 
 
+@pytest.mark.parametrize("warm_up", [0, 1, 2, 5])
+async def test_an_append_is_always_committed_when_its_answer_is_swallowed(
+    running: RunningShard, proxy: TcpProxy, inspector: Inspector, warm_up: int
+) -> None:
+    """Whatever else the driver says on the connection, such as preparing the statement, gets its answer."""
+    for _ in range(warm_up):
+        await running.book(updated(1))
+    proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
+    answer = running.shard.submit(updated(1, key="k"))
+    await asyncio.wait_for(proxy.struck.wait(), 5)
+    assert _booked(inspector) == warm_up + 1
+    assert not answer.done()
+    proxy.is_refusing = False
+    outcome = await asyncio.wait_for(answer, 10)
+    assert (outcome.book.version, outcome.replayed) == (2 + warm_up, False)
+    assert _booked(inspector) == warm_up + 1
+
+
+async def test_connections_that_are_reset_under_load(
+    running: RunningShard, proxy: TcpProxy, inspector: Inspector
+) -> None:
+    for turn in range(6):
+        answers = [running.shard.submit(updated(1, key=f"{turn} {lane}")) for lane in range(8)]
+        proxy.reset()
+        await asyncio.wait_for(asyncio.gather(*answers), 10)
+    assert _booked(inspector) == 48
+    assert inspector.sequence_is_gapless()
+
+
 async def test_a_request_that_never_reached_the_server(
     running: RunningShard, proxy: TcpProxy, inspector: Inspector
 ) -> None:

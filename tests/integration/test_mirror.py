@@ -12,9 +12,11 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import uvloop
 from redis import Redis
 
 from persistence.embedded.valkey import EmbeddedValkey
@@ -26,6 +28,7 @@ from tests.integration.conftest import Inspector
 from tests.oracles.builders import buy, deposit
 from tests.oracles.rows import opened, portfolio, updated
 from tests.support.shards import FAST, RunningShard, eventually, postgres_shard
+from tests.support.tcp_proxy import tcp_proxy
 
 FENCE = Fence(ShardId(0), 1)
 TTLS_S = {"state": 300, "positions": 60, "weights": 300}
@@ -300,3 +303,37 @@ async def test_numbers_of_any_size_are_shown_in_plain_digits(database: str, redi
         assert held["mark_price"] == Decimal("123456789012.12345678")
         assert b"0.00000001" in raw
         assert b"E-" not in raw
+
+
+def test_connections_that_are_reset_are_unavailable_and_replaced_on_the_loop_that_shards_run_on(
+    servers_dir: Path,
+) -> None:
+    """uvloop calls a connection that was reset a closed handle, which redis-py does not know for a lost connection."""
+
+    async def announce_through_resets(server: EmbeddedValkey) -> tuple[int, int]:
+        address = urlsplit(server.url)
+        with Redis.from_url(server.url) as client:
+            port = int(client.config_get("port")["port"])
+        async with tcp_proxy("127.0.0.1", port) as proxy:
+            mirror = RedisMirror(f"redis://:{address.password}@127.0.0.1:{proxy.port}/0")
+            announced = refused = 0
+            for turn in range(200):
+                if turn % 5 == 0:
+                    proxy.reset()
+                    # Time for the loop to hear of the reset before the connection is used again.
+                    await asyncio.sleep(0.005)
+                try:
+                    await mirror.announce([b"event"], FENCE)
+                    announced += 1
+                except MirrorUnavailable:
+                    refused += 1
+            await mirror.close()
+        return announced, refused
+
+    with (
+        EmbeddedValkey(servers_dir / "valkey-to-reset", listen_tcp=True) as server,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        announced, refused = runner.run(announce_through_resets(server))
+    assert refused >= 10
+    assert announced >= 100

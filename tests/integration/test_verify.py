@@ -328,7 +328,12 @@ async def test_a_changed_amount_with_a_hash_made_to_fit_is_named_by_the_row_afte
 ) -> None:
     rows = [
         decode(row)
-        for row in inspector.rows(SQL["select_journal_tail"].replace("%(shard_id)s", "1").replace("%(after_seq)s", "0"))
+        for row in inspector.rows(
+            SQL["select_journal_tail"]
+            .replace("%(shard_id)s", "1")
+            .replace("%(after_seq)s", "0")
+            .replace("%(until_seq)s", "1000")
+        )
     ]
     before, row = rows[10], rows[11]
     assert isinstance(row.entry, Booked)
@@ -503,6 +508,23 @@ async def test_memory_may_be_newer_than_the_snapshot(stored: StoredCluster, owne
     owners.books_held = dict(stored.scribe.books)
     _change_cash(owners.books_held, portfolio(77))
     assert (await _verified(stored, owners)).exit_status == 1
+
+
+async def test_a_row_after_the_snapshot_that_cannot_be_read_is_named(
+    stored: StoredCluster, inspector: Inspector
+) -> None:
+    class Writing(MemoryOwners):
+        async def books(self, shard_id: Any, after: str, limit: int) -> Any:
+            if not self.pages:
+                await stored.book(updated(1), updated(3))
+                self.books_held = dict(stored.scribe.books)
+                version = stored.scribe.books[portfolio(1)].version
+                inspector.do("update journal set detail = '[1]' where portfolio_id = 'P-1' and version = %s", version)
+            return await super().books(shard_id, after, limit)
+
+    report = await _verified(stored, Writing(stored, dict(stored.scribe.books)))
+    assert [found.portfolio_id for found in report.findings.kept] == ["P-1"]
+    assert len(_said(report, Kind.JOURNAL_UNREADABLE)) == 1
 
 
 async def test_a_shard_that_stays_away_leaves_the_rest_compared_and_the_verdict_open(

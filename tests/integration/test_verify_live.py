@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from redis import Redis
 
@@ -23,7 +22,7 @@ from cluster.verifying.verification import verify
 from persistence.mirror_reader import MirrorReader
 from persistence.redis_mirror import RedisMirror
 from portfolio.book import Mark
-from portfolio.ids import PortfolioId, ShardId
+from portfolio.ids import ShardId
 from portfolio.sharding import ShardMap, shard_of
 from tests.integration.conftest import Inspector
 from tests.integration.test_recovery import FEW, Event, live, lives
@@ -137,27 +136,6 @@ async def test_whatever_was_booked_is_consistent(database: str, inspector: Inspe
         report = await _verified(database, None, running)
     assert [str(found) for found in report.findings.kept] == []
     assert report.counts.memory == report.counts.documents == len(running.shard.books)
-
-
-async def test_books_come_in_pages_and_none_is_left_out(database: str) -> None:
-    async with postgres_shard(database) as running:
-        for number in range(7):
-            await running.book(opened(number, cash="1"))
-        gateway = gateway_of(running)
-        found: list[PortfolioId] = []
-        while page := await gateway.books(ShardId(0), found[-1] if found else "", 3):
-            assert page == [running.shard.books.get(book.portfolio_id) for book in page]
-            found += [book.portfolio_id for book in page]
-        assert found == [portfolio(number) for number in range(7)]
-        assert await gateway.books(ShardId(0), "", -1) == []
-
-
-async def test_large_books_come_in_smaller_pages(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.service.BOOKS_BYTES_MAX", 100)
-    async with postgres_shard(database) as running:
-        for number in range(3):
-            await running.book(opened(number))
-        assert len(await gateway_of(running).books(ShardId(0), "", 3)) == 1
 
 
 def test_every_kind_of_difference_says_where_it_was_found() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
 from enum import Enum, auto
 
+from tests.support.postgres_wire import AppendSpotter
+
 _CHUNK_BYTES = 64 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Fault(Enum):
@@ -18,6 +23,8 @@ class Fault(Enum):
     """The next request of a client never reaches the server: both ends are cut instead."""
     SWALLOW_ANSWER = auto()
     """The next answer of the server never reaches the client: what was asked is done, then both ends are cut."""
+    SWALLOW_APPEND = auto()
+    """As SWALLOW_ANSWER, of the next append to the journal on any connection to Postgres."""
     BLACK_HOLE = auto()
     """Nothing passes either way, and nobody is told."""
 
@@ -65,6 +72,15 @@ class TcpProxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def reset(self) -> None:
+        """Cut every connection as a router does that has forgotten it: with a reset, not with an orderly end."""
+        for writer in self._writers:
+            connection: socket.socket = writer.get_extra_info("socket")
+            # One that the other side has just ended is closed already.
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.cut()
+
     async def stop(self) -> None:
         """Stop listening, and cut what is open."""
         assert self._server is not None
@@ -93,9 +109,10 @@ class TcpProxy:
         server_reader, server_writer = await asyncio.open_connection(self._host, self._server_port)
         ends = {writer, server_writer}
         self._writers |= ends
+        watch = _Appends()
         pumps = [
-            asyncio.ensure_future(self._pump(reader, server_writer, Fault.CUT_REQUEST)),
-            asyncio.ensure_future(self._pump(server_reader, writer, Fault.SWALLOW_ANSWER)),
+            asyncio.ensure_future(self._pump(reader, server_writer, Fault.CUT_REQUEST, watch)),
+            asyncio.ensure_future(self._pump(server_reader, writer, Fault.SWALLOW_ANSWER, watch)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -107,8 +124,15 @@ class TcpProxy:
             for end in ends:
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cutting: Fault) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cutting: Fault, appends: _Appends
+    ) -> None:
         while data := await reader.read(_CHUNK_BYTES):
+            if cutting is Fault.CUT_REQUEST:
+                appends.requested(data)
+            elif appends.is_answered() and self.fault is Fault.SWALLOW_APPEND:
+                self._strike()
+                return
             if self._is_cut(cutting):
                 return
             while self.fault is Fault.BLACK_HOLE:
@@ -124,10 +148,30 @@ class TcpProxy:
         if self.skip:
             self.skip -= 1
             return False
+        self._strike()
+        return True
+
+    def _strike(self) -> None:
         self.fault = Fault.NONE
         self.is_refusing = self._then_refuse
         self.struck.set()
-        return True
+
+
+class _Appends:
+    """Whether the answer that comes next on a connection is that of an append; of other protocols, none is."""
+
+    def __init__(self) -> None:
+        self._spotter = AppendSpotter()
+        self._is_asked = False
+
+    def requested(self, data: bytes) -> None:
+        """Take what a client sent."""
+        self._is_asked = self._spotter.feed(data) or self._is_asked
+
+    def is_answered(self) -> bool:
+        """Whether what the server sends now answers an append; asked once an answer."""
+        answered, self._is_asked = self._is_asked, False
+        return answered
 
 
 @contextlib.asynccontextmanager
