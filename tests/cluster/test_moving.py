@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -77,13 +77,13 @@ class Writers:
 
 
 @asynccontextmanager
-async def writing(service: ServiceProcess) -> AsyncIterator[Writers]:
-    """Writers at work; at the end, everything acknowledged is in the journal once and in order."""
+async def writing(service: ServiceProcess, portfolios: Sequence[PortfolioId] = PORTFOLIOS) -> AsyncIterator[Writers]:
+    """Writers at work on new portfolios; at the end, everything acknowledged is in the journal once and in order."""
     client = await AsyncClient.connect(service.settings)
-    for portfolio_id in PORTFOLIOS:
+    for portfolio_id in portfolios:
         await client.create(portfolio_id)
     writers = Writers(client)
-    tasks = [asyncio.create_task(writers.run(portfolio_id)) for portfolio_id in PORTFOLIOS]
+    tasks = [asyncio.create_task(writers.run(portfolio_id)) for portfolio_id in portfolios]
     await asyncio.sleep(1)
     try:
         yield writers
@@ -91,7 +91,7 @@ async def writing(service: ServiceProcess) -> AsyncIterator[Writers]:
     finally:
         writers.stop()
         await asyncio.gather(*tasks)
-    for portfolio_id in PORTFOLIOS:
+    for portfolio_id in portfolios:
         opened, *booked = rows_of(service, portfolio_id)
         assert opened[0] == 1
         assert booked == [(number + 2, f"{number}") for number in range(len(booked))]
