@@ -22,7 +22,7 @@ RUN_STAMP := $(if $(wildcard $(VENV)/.dev),$(DEV_STAMP),$(RUNTIME_STAMP))
 # An environment whose interpreter has gone is no environment.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/.stamp-*)
 
-.PHONY: help run test chaos check format lock setup clean
+.PHONY: help run test soak chaos check format lock setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ run: $(RUN_STAMP) ## Start the service with sample data; ARGS='...' adds options
 
 test: $(DEV_STAMP) ## Run every test; ARGS='...' goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(DEV_STAMP) ## Run the tests that `make test` leaves out because they take long
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 SEEDS ?=
 MINUTES ?= 10
