@@ -29,6 +29,7 @@ _RECONNECT_PAUSE_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
 _OWNER_TIMEOUT_S: Final = 2.0
 """Less than a lease: whoever waits longer for its renewal has time for another try on a new connection."""
 _TAIL_FETCH_ROWS: Final = 2_000
+_SEQ_MAX: Final = 2**63 - 1
 
 
 class PostgresJournal:
@@ -307,7 +308,8 @@ class PostgresJournal:
 
     async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
         """Rows after `after_seq`, checked; see ports.Journal."""
-        parts = await self._parts(after_seq, claim.head.seq)
+        # While another one owns the shard, its newer rows are left for later; in a shard of one's own there must be none.
+        parts = await self._parts(after_seq, _SEQ_MAX if claim.epoch == self.epoch else claim.head.seq)
         expected = Head(after_seq, await self._row_hash(after_seq))
         with unavailable_on_error(f"replaying the journal of shard {self._shard_id}"):
             async with self._readers.connection() as connection, connection.transaction():

@@ -28,7 +28,7 @@ def test_the_process_is_alive(rest: Rest) -> None:
 
 def test_the_service_is_ready(rest: Rest) -> None:
     answer = rest.http.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "failing": {}})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "failing": {}, "quarantined": {}})
 
 
 def test_the_service_tells_its_versions(rest: Rest) -> None:
