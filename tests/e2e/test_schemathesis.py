@@ -49,6 +49,7 @@ OPERATIONS = [
     ("POST", "/api/v1/marks"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/metrics"),
     ("GET", "/version"),
 ]
 
