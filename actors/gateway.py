@@ -138,24 +138,29 @@ class Gateway:
         Updates of one portfolio are booked in the order given.
         """
         outcomes: dict[int, UpdateOutcome] = {}
-        patience = _Patience()
-        while left := [index for index in range(len(commands)) if index not in outcomes]:
-            by_shard: dict[ShardId, list[int]] = defaultdict(list)
-            for index in left:
-                by_shard[self.shards.shard_of(commands[index].portfolio_id)].append(index)
-            answers = await asyncio.gather(
-                *(self._update_shard(shard, [commands[i] for i in indexes]) for shard, indexes in by_shard.items())
-            )
-            for shard_id, indexes, answered in zip(by_shard, by_shard.values(), answers, strict=True):
-                settled = self._settled(shard_id, dict(zip(indexes, answered, strict=True)), patience)
-                outcomes.update(settled)
-            if len(outcomes) < len(commands):
-                await patience.rest()
-        return [outcomes[index] for index in range(len(commands))]
+        patience: _Patience | None = None
+        while True:
+            outcomes.update(await self._round(commands, [i for i in range(len(commands)) if i not in outcomes]))
+            # It counts from the first answers, which may themselves have taken long.
+            patience = patience or _Patience()
+            if len(outcomes) == len(commands) or patience.is_over:
+                return [outcomes.get(i) or _still_moving(command) for i, command in enumerate(commands)]
+            await patience.rest()
 
-    def _settled(
-        self, shard_id: ShardId, answered: Mapping[int, UpdateOutcome], patience: _Patience
-    ) -> Mapping[int, UpdateOutcome]:
+    async def _round(self, commands: Sequence[UpdatePortfolio], left: Sequence[int]) -> Mapping[int, UpdateOutcome]:
+        """Ask for what is left; gives the outcomes that are the last word."""
+        by_shard: dict[ShardId, list[int]] = defaultdict(list)
+        for index in left:
+            by_shard[self.shards.shard_of(commands[index].portfolio_id)].append(index)
+        answers = await asyncio.gather(
+            *(self._update_shard(shard, [commands[i] for i in indexes]) for shard, indexes in by_shard.items())
+        )
+        settled: dict[int, UpdateOutcome] = {}
+        for shard_id, indexes, answered in zip(by_shard, by_shard.values(), answers, strict=True):
+            settled.update(self._settled(shard_id, dict(zip(indexes, answered, strict=True))))
+        return settled
+
+    def _settled(self, shard_id: ShardId, answered: Mapping[int, UpdateOutcome]) -> Mapping[int, UpdateOutcome]:
         """Those outcomes that are the last word; the others are of portfolios that have gone, or are going, elsewhere."""
         settled: dict[int, UpdateOutcome] = {}
         held_up: set[str] = set()
@@ -163,10 +168,10 @@ class Gateway:
             fault = outcome.fault
             if fault is not None and fault.code == WrongShard.code:
                 self._learn(shard_id, fault.cause.get("modulus"))
-            if patience.is_over or not _is_astray(outcome, held_up):
-                settled[index] = outcome
-            else:
+            if _is_astray(outcome, held_up):
                 held_up.add(outcome.portfolio_id)
+            else:
+                settled[index] = outcome
         return settled
 
     async def _update_shard(self, shard_id: ShardId, commands: Sequence[UpdatePortfolio]) -> list[UpdateOutcome]:
@@ -277,6 +282,11 @@ class _Patience:
     async def rest(self) -> None:
         """Before the next try."""
         await asyncio.sleep(_MOVE_PAUSE_S)
+
+
+def _still_moving(command: UpdatePortfolio) -> UpdateOutcome:
+    error = ShardUnavailable(f"the shard of {command.portfolio_id} has been moving for too long; nothing was booked")
+    return UpdateOutcome(command.portfolio_id, fault=Fault.of(error))
 
 
 def _is_astray(outcome: UpdateOutcome, held_up: Collection[str]) -> bool:

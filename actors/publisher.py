@@ -137,7 +137,7 @@ class Publisher:
             self.refresh(book.portfolio_id for book in self._books)
 
     async def _show_all(self) -> None:
-        while self._dirty:
+        while self._dirty and self._lease.is_held:
             batch = list(self._dirty)[: self._limits.mirror_batch_max]
             for portfolio_id in batch:
                 del self._dirty[portfolio_id]

@@ -110,11 +110,10 @@ class Recovery:
             await self._checkpoints.set_apart(quarantined, claim.epoch)
         recorded = await self._marks.since(begun.marks_seen)
         is_saved = claim.checkpoint_seq > begun.saved.seq
+        books |= mended
         return Recovered(
-            saved={name: frozenset(book.positions) for name, book in books.items()}
-            if is_saved
-            else begun.saved.positions,
-            books=books | mended,
+            saved=_with_held(begun.saved.positions, books) if is_saved else begun.saved.positions,
+            books=books,
             changed=frozenset() if is_saved else replay.changed,
             rebuilt=frozenset(mended),
             quarantined=quarantined,
@@ -153,6 +152,14 @@ class Recovery:
                 self._keys.learn({(row.entry.portfolio_id, row.idempotency_key): row.request_hash})
             if self._pacer.is_due():
                 await self._pacer.rest()
+
+
+def _with_held(
+    positions: Mapping[PortfolioId, frozenset[InstrumentId]], books: Mapping[PortfolioId, Book]
+) -> Mapping[PortfolioId, frozenset[InstrumentId]]:
+    """What a checkpoint that has moved on since may hold: closing a position that it does not hold does no harm."""
+    nothing: frozenset[InstrumentId] = frozenset()
+    return {name: positions.get(name, nothing) | book.positions.keys() for name, book in books.items()}
 
 
 @dataclass(frozen=True, slots=True)

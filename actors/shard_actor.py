@@ -33,6 +33,7 @@ from portfolio.errors import Corrupt, Deposed, PortfolioError, ShardUnavailable
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
 _FAREWELL_S = 0.5
+_KILL_S = 5.0
 _LOOK_S = 0.05
 _TAKE_OVER_S = 30.0
 
@@ -160,10 +161,12 @@ class ShardActor:
                 await asyncio.sleep(_RETRY_S)
 
     async def _leave_for_good(self) -> None:
-        self._link.close()
+        self._link.hang_up()
         # Those who wait have just been refused, and would not learn that nothing was booked if the process ended now.
         await asyncio.sleep(_FAREWELL_S)
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        # The head node may be as far away as Postgres was when another owner took over.
+        asyncio.get_running_loop().call_later(_KILL_S, os._exit, 1)
+        await asyncio.to_thread(ray.kill, ray.get_runtime_context().current_actor, no_restart=True)
 
     async def endpoint(self) -> Endpoint:
         """Where the link to this shard listens."""
@@ -200,18 +203,19 @@ class ShardActor:
         heir: Any = await asyncio.to_thread(ray.get_actor, successor, NAMESPACE)
         try:
             await self._shard.hand_over(successor)
-        except PortfolioError as error:
+        except Exception as error:
             if self._shard.has_let_go:
                 # It may have been let go of all the same: Postgres tells whoever starts next.
-                _log.critical("the hand-over was interrupted: %s", error)
+                _log.critical("the hand-over was interrupted", exc_info=error)
                 os._exit(1)
-            return pack(refusal(error))
+            if isinstance(error, PortfolioError):
+                return pack(refusal(error))
+            raise
         # If it dies on the way, it comes back and takes over by itself.
         with contextlib.suppress(RayError, TimeoutError):
             async with asyncio.timeout(_TAKE_OVER_S):
                 await heir.take_over.remote()
         paused_s = boot_clock() - self._shard.stood_still_at
-        self._link.hang_up()
         self._farewell = asyncio.create_task(self._leave_for_good())
         return pack(Answer(pack(paused_s)))
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
-import ray
 from ray.exceptions import RayError
 
 from actors.names import actor_name
 from actors.protocol import unpack_answer
 from actors.settings import ShardConfig
+from cluster.moving import stand_by
 from cluster.placement import place
 from persistence.migrate import begin_doubling, finish_doubling
 from portfolio.errors import ShardUnavailable
@@ -22,7 +22,6 @@ from portfolio.ids import ShardId
 from portfolio.sharding import sibling_of
 from serve_app.finding import any_config, find_shard
 
-_READY_TIMEOUT_S: Final = 120.0
 _SPLIT_TIMEOUT_S: Final = 60.0
 _SECONDS: Final = msgspec.msgpack.Decoder(float)
 
@@ -37,48 +36,43 @@ class Split:
     sibling_paused_s: float
 
 
-async def double(report: Callable[[Split], None]) -> int:
-    """Split every shard that has not split yet; gives the number of shards that there are then.
+async def double(count: int, report: Callable[[Split], None]) -> None:
+    """Split every shard until there are `count`, which is twice their number now; what is so already stays.
 
-    A shard splits in one transaction or not at all, so what was interrupted is gone on with by doubling again.
-    Raises ShardUnavailable.
+    A shard splits in one transaction or not at all, so what was interrupted is gone on with by asking for the same again.
+    Raises ValueError or ShardUnavailable.
     """
     try:
-        return await _double(report)
+        await _double(count, report)
     except (RayError, TimeoutError) as error:
         raise ShardUnavailable(f"the doubling was interrupted, and can be gone on with: {error}") from error
 
 
-async def _double(report: Callable[[Split], None]) -> int:
+async def _double(count: int, report: Callable[[Split], None]) -> None:
     dsn = (await any_config()).postgres_dsn
-    cluster = await asyncio.to_thread(begin_doubling, dsn)
+    cluster = await asyncio.to_thread(begin_doubling, dsn, count)
+    if cluster.shard_count == count:
+        return
+    if cluster.doubling_to != count:
+        raise ValueError(
+            f"there are {cluster.shard_count} shards, which can become {2 * cluster.shard_count}, not {count}"
+        )
     placed = {shard.shard_id: shard for shard in cluster.shards}
     for number in range(cluster.shard_count):
         shard_id, sibling = ShardId(number), sibling_of(ShardId(number), cluster.shard_count)
-        known = placed.get(sibling)
-        name = known.actor if known is not None else None
-        # Also for one that is there: whoever split it off may have been ended before it had an actor.
-        heir = await _stand_by(replace(await _config(shard_id), shard_id=sibling, actor=name or actor_name(sibling)))
+        config, known = replace(await _config(shard_id), shard_id=sibling), placed.get(sibling)
         if known is None:
+            heir = await stand_by(replace(config, actor=actor_name(sibling)))
             report(await _split(shard_id, cluster.shard_count, heir))
-    return (await asyncio.to_thread(finish_doubling, dsn)).shard_count
+        else:
+            # Whoever split it off may have been ended before it had an actor.
+            place(replace(config, actor=known.actor or actor_name(sibling), is_successor=True))
+    await asyncio.to_thread(finish_doubling, dsn)
 
 
 async def _config(shard_id: ShardId) -> ShardConfig:
     config: ShardConfig = await (await find_shard(shard_id)).config.remote()
     return config
-
-
-async def _stand_by(config: ShardConfig) -> Any:
-    """The actor of a shard that branches off, ready for it."""
-    heir: Any = place(replace(config, is_successor=True))
-    try:
-        async with asyncio.timeout(_READY_TIMEOUT_S):
-            await heir.ready.remote()
-    except BaseException:
-        ray.kill(heir, no_restart=True)
-        raise
-    return heir
 
 
 async def _split(shard_id: ShardId, count: int, heir: Any) -> Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from cluster.settings import Settings
 from persistence.data_dir_lock import DataDirLock
 from persistence.migrate import migrate, set_up_cluster
 
+_log = logging.getLogger(__name__)
 _WATCH_S: Final = 0.25
 _WATCH_END_S: Final = 5.0
 
@@ -73,7 +75,11 @@ def _revived(servers: Servers) -> Iterator[None]:
 
     def watch() -> None:
         while not ended.wait(_WATCH_S):
-            servers.revive()
+            try:
+                servers.revive()
+            except Exception:  # noqa: BLE001 - see below
+                # Whatever it is, the next look may find it gone; without this thread nobody would look again.
+                _log.exception("a server could not be looked after")
 
     thread = threading.Thread(target=watch, name="server-watch", daemon=True)
     thread.start()

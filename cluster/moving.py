@@ -10,10 +10,10 @@ import msgspec
 import ray
 from ray.exceptions import RayError
 
-from actors.names import actor_name, generation_of
+from actors.names import actor_name, generation_of, names_of
 from actors.protocol import Endpoint, unpack_answer
 from actors.settings import ShardConfig
-from cluster.placement import place
+from cluster.placement import actor_names, place
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app.finding import find_shard
@@ -49,20 +49,30 @@ async def _move(shard_id: ShardId, node_id: str | None) -> Moved:
     owner = await find_shard(shard_id)
     config: ShardConfig = await owner.config.remote()
     source: Endpoint = await owner.endpoint.remote()
-    heir_config = replace(config, actor=actor_name(shard_id, generation_of(config.actor) + 1), is_successor=True)
-    heir: Any = place(heir_config, node_id=node_id or source.node_id)
+    name = actor_name(shard_id, await asyncio.to_thread(_next_generation, shard_id))
+    heir = await stand_by(replace(config, actor=name), node_id or source.node_id)
+    async with asyncio.timeout(_HAND_OVER_TIMEOUT_S):
+        answer = unpack_answer(await owner.hand_over.remote(name))
+    if answer.fault is not None:
+        # The owner goes on, so nobody means this one to own the shard.
+        ray.kill(heir, no_restart=True)
+    paused_s = _SECONDS.decode(answer.raised().body or b"")
+    target: Endpoint = await heir.endpoint.remote()
+    return Moved(shard_id=shard_id, source=source.node_id, target=target.node_id, paused_s=paused_s)
+
+
+def _next_generation(shard_id: ShardId) -> int:
+    """One that no actor has: a successor that an earlier move forgot may be elsewhere, or run other code."""
+    return 1 + max(map(generation_of, names_of(shard_id, actor_names())), default=0)
+
+
+async def stand_by(config: ShardConfig, node_id: str | None = None) -> Any:
+    """A new actor that is ready to own a shard once Postgres means it to. Raises RayError or TimeoutError."""
+    heir: Any = place(replace(config, is_successor=True), node_id=node_id)
     try:
         async with asyncio.timeout(_READY_TIMEOUT_S):
             await heir.ready.remote()
     except BaseException:
         ray.kill(heir, no_restart=True)
         raise
-    async with asyncio.timeout(_HAND_OVER_TIMEOUT_S):
-        answer = unpack_answer(await owner.hand_over.remote(heir_config.actor)).raised()
-    target: Endpoint = await heir.endpoint.remote()
-    return Moved(
-        shard_id=shard_id,
-        source=source.node_id,
-        target=target.node_id,
-        paused_s=_SECONDS.decode(answer.body or b""),
-    )
+    return heir

@@ -33,7 +33,7 @@ class _LastSign:
 class Vigil:
     """What the rows of `shards` have shown over time, on the watcher's own monotonic clock.
 
-    A lease of 3 s: a shard whose actor is missing and whose row was the same at every look for 9 s is lost.
+    A lease of 3 s: a shard whose actor is missing and whose row was the same at every look for 6 s is lost.
     """
 
     def __init__(self, silence_s: float) -> None:

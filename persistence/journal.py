@@ -62,7 +62,8 @@ class PostgresJournal:
         """Take the shard; see ports.Journal. Raises ShardUnavailable."""
         with unavailable_on_error(f"claiming shard {self._shard_id}"):
             connection = await self._connected()
-            cursor = await connection.execute(SQL["claim_shard"], {**self._me(), "actor": self._actor})
+            with severed_after(connection, APPEND_TIMEOUT_S):
+                cursor = await connection.execute(SQL["claim_shard"], {**self._me(), "actor": self._actor})
             row = await cursor.fetchone()
         if row is None:
             actor = await self.designated()
@@ -394,7 +395,8 @@ class PostgresJournal:
     async def _fetch_all(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         with unavailable_on_error(f"reading {statement} of shard {self._shard_id}"):
             async with self._readers.connection() as connection:
-                cursor = await connection.execute(SQL[statement], parameters)
+                with severed_after(connection, APPEND_TIMEOUT_S):
+                    cursor = await connection.execute(SQL[statement], parameters)
                 return await cursor.fetchall()
 
 

@@ -93,10 +93,10 @@ def set_up_cluster(dsn: str, shard_count: int) -> Cluster:
     return read_cluster(dsn)
 
 
-def begin_doubling(dsn: str) -> Cluster:
-    """The cluster, which from now on is being doubled; one that was already stays as far as it is."""
+def begin_doubling(dsn: str, count: int) -> Cluster:
+    """The cluster, from now on being doubled to `count` if that is twice its shards; else as it is."""
     with _connected(dsn) as connection:
-        connection.execute(SQL["begin_doubling"])
+        connection.execute(SQL["begin_doubling"], {"count": count})
     return read_cluster(dsn)
 
 

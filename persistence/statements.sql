@@ -273,12 +273,13 @@ set modulus = 2 * modulus
 where shard_id = %(shard_id)s and owner = %(owner)s and modulus = %(modulus)s and checkpoint_seq = head_seq;
 
 -- name: insert_branch
--- The new shard goes on from where the old one's journal stands, and its checkpoint with it.
+-- The new shard goes on from where the old one's journal stands, and its checkpoint with it; and from its epoch, since a
+-- Redis may remember one of an earlier life of that shard.
 insert into shards (
-    shard_id, modulus, actor, parent_shard, branch_seq, branch_hash, head_seq, head_hash, checkpoint_seq, announced_seq
+    shard_id, epoch, modulus, actor, parent_shard, branch_seq, branch_hash, head_seq, head_hash, checkpoint_seq, announced_seq
 )
 select
-    shard_id + %(modulus)s, modulus, %(actor)s, shard_id, head_seq, head_hash, head_seq, head_hash, checkpoint_seq,
+    shard_id + %(modulus)s, epoch, modulus, %(actor)s, shard_id, head_seq, head_hash, head_seq, head_hash, checkpoint_seq,
     announced_seq
 from shards
 where shard_id = %(shard_id)s;
@@ -305,7 +306,7 @@ select shard_id, modulus, actor from shards order by shard_id;
 
 -- name: begin_doubling
 -- Says what the shards are being doubled to, so that whoever comes after an interruption goes on with that.
-update cluster set doubling_to = 2 * shard_count where doubling_to is null;
+update cluster set doubling_to = %(count)s where doubling_to is null and %(count)s = 2 * shard_count;
 
 -- name: finish_doubling
 -- Every shard has split: the new number is the cluster's.

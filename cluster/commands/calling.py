@@ -30,7 +30,7 @@ def run(call: Coroutine[Any, Any, Result]) -> Result:
     """The result of a call to the service, or an orderly exit with what is wrong."""
     try:
         return asyncio.run(call)
-    except (PortfolioError, EmbeddedServerError, RayError, ConnectionError, LookupError) as error:
+    except (PortfolioError, EmbeddedServerError, RayError, ConnectionError, LookupError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 
 

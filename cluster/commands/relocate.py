@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from cluster.balance import Move, NodeId, plan_drain, plan_rebalance
-from cluster.commands.calling import joined
+from cluster.commands.calling import joined, run
 from cluster.console import console
 from cluster.moving import Moved, move
 from cluster.nodes import Node, alive_nodes, find_node, shards_by_node
@@ -38,11 +38,7 @@ def drain(node: str) -> None:
 
 
 def _run(plan: Plan) -> None:
-    try:
-        are_all_moved = asyncio.run(_carry_out(plan))
-    except (PortfolioError, ConnectionError, LookupError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    sys.exit(0 if are_all_moved else 1)
+    sys.exit(0 if run(_carry_out(plan)) else 1)
 
 
 async def _carry_out(plan: Plan) -> bool:

@@ -10,14 +10,15 @@ from cluster.doubling import Split, double
 
 
 @click.command()
-def reshard() -> None:
-    """Double the number of shards, while they serve. What was interrupted is gone on with by calling it again."""
+@click.argument("count", type=click.IntRange(2, 4_096))
+def reshard(count: int) -> None:
+    """Double the number of shards to COUNT, while they serve. Call it again if it was interrupted."""
 
-    async def doubled() -> int:
+    async def doubled() -> None:
         await joined()
-        return await double(_tell)
+        await double(count, _tell)
 
-    count = run(doubled())
+    run(doubled())
     report(f"there are {count} shards")
 
 

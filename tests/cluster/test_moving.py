@@ -120,7 +120,11 @@ async def test_a_shard_moves_again_and_again_under_load(
 async def test_the_shards_are_doubled_under_load(service: ServiceProcess, capsys: pytest.CaptureFixture[str]) -> None:
     splits: list[Split] = []
     async with writing(service) as writers:
-        assert await double(splits.append) == 4
+        await double(4, splits.append)
+        # Asked again for the same, it has nothing to do; and it cannot do anything else.
+        await double(4, splits.append)
+        with pytest.raises(ValueError, match="there are 4 shards"):
+            await double(16, splits.append)
         await asyncio.sleep(1)
     client = await AsyncClient.connect(service.settings)
     statuses = await client.shard_statuses()

@@ -154,12 +154,12 @@ def _await_release(service: ServiceProcess, name: str) -> None:
 async def test_a_doubling_that_is_killed_twice_is_gone_on_with(service: ServiceProcess) -> None:
     portfolios = _portfolios("DOUBLED")
     async with writing(service, portfolios):
-        begun = _launched(service, COMMAND, "reshard")
+        begun = _launched(service, COMMAND, "reshard", "4")
         await _killed_once(begun, lambda: _one(service, "select doubling_to from cluster") == (4,))
-        split = _launched(service, COMMAND, "reshard")
+        split = _launched(service, COMMAND, "reshard", "4")
         await _killed_once(split, lambda: "has split" in (split.stdout.readline() if split.stdout else ""))
         assert _one(service, "select shard_count, doubling_to from cluster") == (2, 4)
-        done = await asyncio.to_thread(_run, service, "reshard")
+        done = await asyncio.to_thread(_run, service, "reshard", "4")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "there are 4 shards" in done.stdout
     assert _one(service, "select shard_count, doubling_to, (select count(*) from shards) from cluster") == (4, None, 4)

@@ -22,6 +22,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cluster.verifying.sources import Sources
+from cluster.verifying.verification import verify
 from persistence.backup import tools
 from persistence.backup.archive import write_archive
 from persistence.backup.errors import BackupDamaged, BackupError, BackupRefused
@@ -158,6 +160,8 @@ async def test_a_backup_under_writes_is_the_journal_up_to_its_heads_and_the_rest
 
     await asyncio.to_thread(_restore, tmp_path / "backup", empty_database)
     assert _heads(empty_database) == manifest.contents.shards
+    report = await verify(Sources(postgres_dsn=empty_database, owners=None, mirror=None, left_out={}), deep=True)
+    assert (list(report.findings.kept), report.exit_status) == ([], 0)
     async with postgres_shard(empty_database) as restored:
         books = {book.portfolio_id: exactly(book) for book in restored.shard.books}
         assert books == _replayed(database, head.head_seq)

@@ -276,14 +276,14 @@ async def test_a_successor_that_read_ahead_of_real_checkpoints_begins_with_what_
 @pytest.mark.parametrize("is_bare", [False, True])
 async def test_four_shards_that_came_of_one_recover(database: str, inspector: Inspector, is_bare: bool) -> None:
     async with filled(database, database) as first:
-        begin_doubling(database)
+        begin_doubling(database, 2)
         await first.shard.split(2)
         finish_doubling(database)
         async with postgres_shard(database, shard_id=1) as second:
             for number in range(COUNT):
                 half = second if shard_of(portfolio(number), 2) else first
                 await half.book(updated(number, sell("1", "8"), key="between"))
-            begin_doubling(database)
+            begin_doubling(database, 4)
             await first.shard.split(4)
             await second.shard.split(4)
             assert finish_doubling(database).shard_count == 4

@@ -249,3 +249,23 @@ async def test_updates_behind_one_that_is_tried_again_are_tried_again_with_it(
     book = await gateway.book(portfolio(1))
     assert book is not None
     assert book.cash == 6
+
+
+async def test_a_first_answer_that_took_long_does_not_spend_the_patience(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others in the call wait for a slow commit; meanwhile the shard splits, which is learned with the first answer."""
+    monkeypatch.setattr("actors.gateway._MOVE_S", 0.05)
+    gateway = Gateway(shards, ShardMap.even(2))
+    gone = next(number for number in range(COUNT) if shard_of(portfolio(number), 4) == 2)
+    await shards.split(0)
+    call = shards.call
+
+    async def slow_once(shard_id: ShardId, method: Method, payload: bytes) -> Answer:
+        monkeypatch.setattr(shards, "call", call)
+        await asyncio.sleep(0.1)
+        return await call(shard_id, method, payload)
+
+    monkeypatch.setattr(shards, "call", slow_once)
+    (outcome,) = await gateway.update_many([updated(gone)])
+    assert (outcome.fault, outcome.version) == (None, 2)

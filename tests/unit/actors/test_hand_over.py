@@ -293,3 +293,26 @@ async def test_updates_of_one_call_keep_their_order_when_the_shard_comes_back_in
         old.shard._lease.proven_at = proven_at
         with pytest.raises(ShardUnavailable, match="before this one"):
             old.shard.submit(updated(1, deposit("2")), turned_away)  # type: ignore[arg-type]
+
+
+async def test_a_successor_that_heals_a_checkpoint_takes_out_of_it_what_never_was(
+    database: MemoryDatabase, heir: IdleShard
+) -> None:
+    async with memory_shard(database) as old:
+        await old.book(opened(1, cash="100"))
+        await old.book(updated(1, buy("1", "5")))
+        await old.book(opened(2, cash="100"))
+        await old.save()
+        saved = database.shards[SHARD].books
+        book, bogus = saved[portfolio(1)], InstrumentId("BOGUS")
+        (position,) = book.positions.values()
+        saved[portfolio(1)] = replace(book, positions={**book.positions, bogus: replace(position, instrument_id=bogus)})
+        await heir.shard.read_ahead()
+        await old.book(updated(2, buy("1", "5")))
+        await old.save()
+        await heir.shard.read_ahead()
+        await _let_go(old)
+    async with heir.serving() as new:
+        assert list(new.shard.books.get(portfolio(1)).positions) == [X]
+        await new.stop()
+    assert list(database.shards[SHARD].books[portfolio(1)].positions) == [X]
