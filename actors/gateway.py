@@ -25,7 +25,7 @@ from actors.protocol import (
     UpdateOutcome,
     pack,
 )
-from actors.shard import ShardStatus
+from actors.shard_status import ShardStatus
 from portfolio import money
 from portfolio.book import Book, Mark
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio

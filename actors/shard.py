@@ -6,23 +6,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from actors.books import Books
-from actors.checkpointer import Checkpointer
+from actors.jobs import end, first_to_end
 from actors.lease import Lease
 from actors.names import actor_name
 from actors.pacing import Pacer
-from actors.publisher import Publisher
 from actors.rebuilding import rebuilt
 from actors.recovery import SLOW_COMMIT, Recovered, Recovery, earlier
+from actors.serving import Serving, assembled
 from actors.settings import Limits
-from actors.writer import Outcome, Writer
-from portfolio.book import Book, Mark
+from actors.shard_status import Phase, ShardStatus, status_of
+from actors.writer import Outcome
+from portfolio.book import Mark
 from portfolio.commands import Command
 from portfolio.errors import (
     Corrupt,
@@ -34,50 +31,12 @@ from portfolio.errors import (
     WrongShard,
 )
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
-from portfolio.ports import CheckpointStore, Claim, Fence, Journal, MarkStore, Mirror, RequestKey
+from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, Mirror, RequestKey
 from portfolio.sharding import shard_of, sibling_of
 
 _log = logging.getLogger(__name__)
-_CANCEL_AGAIN_S: Final = 0.2
-QUARANTINED_SHOWN_MAX: Final = 100
-"""A status stays small, whatever has happened to the journal."""
 _LOOK_AGAIN_S: Final = 0.1
 _UNCONFIRMED: Final = "the lease has ended and Postgres does not confirm it"
-
-
-class Phase(StrEnum):
-    RECOVERING = "RECOVERING"
-    SERVING = "SERVING"
-    UNCONFIRMED = "UNCONFIRMED"
-    """The lease has ended, and Postgres has not confirmed it: there may be a newer owner."""
-    STOPPED = "STOPPED"
-
-
-@dataclass(frozen=True, slots=True)
-class ShardStatus:
-    """How a shard is doing, for readiness, `status` and metrics."""
-
-    shard_id: ShardId
-    modulus: int
-    phase: Phase
-    reason: str | None
-    epoch: int
-    portfolios: int
-    head_seq: int
-    checkpoint_seq: int
-    announced_seq: int
-    queue_depth: int
-    events_pending: int
-    is_mirror_reachable: bool
-    commits: int
-    rows: int
-    batch_rows_largest: int
-    tail_rows_recovered: int
-    recovery_s: float
-    memory_mb: float
-    quarantined_count: int
-    quarantined: Mapping[PortfolioId, str]
-    """Why each is in quarantine, of the first hundred."""
 
 
 class Shard:
@@ -109,7 +68,7 @@ class Shard:
         self._limits = limits
         self._is_gone = is_gone
         self._lease = Lease(limits.lease_s)
-        self._serving: _Serving | None = None
+        self._serving: Serving | None = None
         self._reason: PortfolioError | None = None
         self._let_go = asyncio.Event()
         self._ahead: Recovery | None = None
@@ -185,14 +144,14 @@ class Shard:
     def _splitting(self) -> ShardUnavailable:
         return ShardUnavailable(f"shard {self.shard_id} is splitting", shard=self.shard_id, moving=True)
 
-    def _served(self) -> _Serving:
+    def _served(self) -> Serving:
         """The parts that answer callers. Raises ShardUnavailable unless this shard certainly has no newer owner."""
         serving = self._recovered()
         if not self._lease.is_held:
             raise ShardUnavailable(f"shard {self.shard_id}: {_UNCONFIRMED}", shard=self.shard_id)
         return serving
 
-    def _recovered(self) -> _Serving:
+    def _recovered(self) -> Serving:
         if self._reason is not None:
             moving = {"moving": True} if self.has_let_go else {}
             raise ShardUnavailable(f"shard {self.shard_id} has stopped: {self._reason}", shard=self.shard_id, **moving)
@@ -236,7 +195,7 @@ class Shard:
             # It is used up by this, also if this fails on the way.
             self._ahead = None
             recovered = await recovery.complete(claim)
-            serving = self._assemble(claim, recovered)
+            serving = self._assembled(claim, recovered)
             unannounced = await self._journal.unannounced(claim.announced_seq)
         except Corrupt as error:
             # What looks broken may be the work of a newer owner, who has saved a checkpoint since the claim.
@@ -269,42 +228,18 @@ class Shard:
         await self._journal.begin_answering(self._lease.duration_s)
         self._lease.proven(asked_at)
 
-    def _assemble(self, claim: Claim, recovered: Recovered) -> _Serving:
-        books = Books(recovered.books, recovered.marks, recovered.quarantined)
-        publisher = Publisher(
-            books=books,
+    def _assembled(self, claim: Claim, recovered: Recovered) -> Serving:
+        return assembled(
+            claim,
+            recovered,
+            journal=self._journal,
+            checkpoints=self._checkpoints,
             mirror=self._mirror,
             lease=self._lease,
-            fence=lambda: Fence(self.shard_id, self._epoch()),
             limits=self._limits,
-            announced_seq=claim.announced_seq,
-        )
-        checkpointer = Checkpointer(
-            books=books,
-            store=self._checkpoints,
-            limits=self._limits,
-            checkpoint_seq=claim.checkpoint_seq,
-            head_seq=claim.head.seq,
+            shard_id=self.shard_id,
             epoch=self._epoch,
-            announced_seq=lambda: publisher.announced_seq,
         )
-        checkpointer.restored(recovered.saved, recovered.changed)
-        checkpointer.rebuilt(recovered.rebuilt)
-
-        def committed(changed: Sequence[Book], rows: int) -> None:
-            head_seq = checkpointer.head_seq + rows
-            publisher.committed(changed, checkpointer.head_seq + 1, head_seq)
-            checkpointer.committed(changed, head_seq)
-
-        writer = Writer(
-            books=books,
-            journal=self._journal,
-            keys=recovered.keys,
-            lease=self._lease,
-            limits=self._limits,
-            committed=committed,
-        )
-        return _Serving(books, writer, publisher, checkpointer, recovered.tail_rows, recovered.marks_seen)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises Deposed or Corrupt, after which the shard answers nothing any more."""
@@ -321,7 +256,7 @@ class Shard:
         )
         tasks = [asyncio.ensure_future(job()) for job in jobs]
         try:
-            await _first_to_end(tasks)
+            await first_to_end(tasks)
         except PortfolioError as error:
             self._reason = error
             raise
@@ -329,7 +264,7 @@ class Shard:
             self._reason = ShardUnavailable(f"shard {self.shard_id} failed: {error!r}")
             raise
         finally:
-            await _end(tasks)
+            await end(tasks)
 
     async def stop(self) -> None:
         """Save a last checkpoint, so that the next start has nothing to replay, and let go of the shard.
@@ -369,7 +304,7 @@ class Shard:
         async with self._standstill(serving, f"shard {self.shard_id} is splitting"):
             await self._split(serving, modulus)
 
-    async def _split(self, serving: _Serving, modulus: int) -> None:
+    async def _split(self, serving: Serving, modulus: int) -> None:
         moving = [found for found in serving.books.portfolio_ids() if shard_of(found, modulus) != self.shard_id]
         self._splitting_to = modulus
         try:
@@ -383,7 +318,7 @@ class Shard:
             part.drop(moving)
 
     @asynccontextmanager
-    async def _standstill(self, serving: _Serving, why: str) -> AsyncIterator[None]:
+    async def _standstill(self, serving: Serving, why: str) -> AsyncIterator[None]:
         """Meanwhile nothing is committed, saved or announced, and the checkpoint has reached the journal's head.
 
         Raises ShardUnavailable, and goes on as before, if that cannot be reached in time.
@@ -399,7 +334,7 @@ class Shard:
             self._served()
             yield
 
-    async def _come_to_rest(self, serving: _Serving, why: str, rest: AsyncExitStack) -> None:
+    async def _come_to_rest(self, serving: Serving, why: str, rest: AsyncExitStack) -> None:
         try:
             async with asyncio.timeout(self._limits.standstill_timeout_s):
                 # First what waits for Redis, which must not hold up writes.
@@ -508,78 +443,12 @@ class Shard:
 
     def status(self) -> ShardStatus:
         """How the shard is doing, now."""
-        serving = self._serving
-        return ShardStatus(
+        return status_of(
+            self._serving,
             shard_id=self.shard_id,
             modulus=self._modulus,
             phase=self._phase(),
             reason=self._why(),
             epoch=self._epoch(),
-            portfolios=len(serving.books) if serving else 0,
-            head_seq=serving.checkpointer.head_seq if serving else 0,
-            checkpoint_seq=serving.checkpointer.checkpoint_seq if serving else 0,
-            announced_seq=serving.publisher.announced_seq if serving else 0,
-            queue_depth=serving.writer.queue_depth if serving else 0,
-            events_pending=serving.publisher.backlog if serving else 0,
-            is_mirror_reachable=serving.publisher.is_reachable if serving else False,
-            commits=serving.writer.figures.commits if serving else 0,
-            rows=serving.writer.figures.rows if serving else 0,
-            batch_rows_largest=serving.writer.figures.batch_rows_largest if serving else 0,
-            tail_rows_recovered=serving.tail_rows if serving else 0,
             recovery_s=self._recovery_s,
-            memory_mb=_memory_mb(),
-            quarantined_count=len(serving.books.quarantined) if serving else 0,
-            quarantined=_first_quarantined(serving.books.quarantined) if serving else {},
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Serving:
-    """The parts of a shard that has recovered."""
-
-    books: Books
-    writer: Writer
-    publisher: Publisher
-    checkpointer: Checkpointer
-    tail_rows: int
-    marks_seen: datetime
-
-    def lift(self, book: Book) -> None:
-        """Serve a book that was in quarantine. It takes writes from now on, and is shown, announced and saved."""
-        self.books.restore(book)
-        head_seq = self.checkpointer.head_seq
-        self.publisher.committed([book], head_seq + 1, head_seq)
-        self.checkpointer.rebuilt([book.portfolio_id])
-
-
-async def _first_to_end(tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Wait until one of the tasks ends. Raises its error; of several, that of the first in line."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        if task in done:
-            task.result()
-
-
-async def _end(tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Cancel tasks until they have ended. Once is not enough: redis-py now and then takes a cancellation for a lost
-    connection, which the publisher lives through.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _first_quarantined(quarantined: Mapping[PortfolioId, str]) -> dict[PortfolioId, str]:
-    return {name: quarantined[name] for name in sorted(quarantined)[:QUARANTINED_SHOWN_MAX]}
-
-
-def _memory_mb() -> float:
-    """Resident memory of this process, in units of 1,000,000 bytes; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return 0.0
-    return pages * 4096 / 1e6

@@ -31,7 +31,7 @@ from actors.documents import PositionDocument, StateDocument
 from actors.gateway import Gateway, MarkCounts
 from actors.names import NAMESPACE
 from actors.protocol import Method, UpdateOutcome, pack
-from actors.shard import ShardStatus
+from actors.shard_status import ShardStatus
 from cluster.handles import HandleCaller
 from cluster.settings import Settings
 from portfolio import ids

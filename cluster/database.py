@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from cluster.console import Report
 from cluster.settings import Settings
 from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.errors import DataDirInUse, EmbeddedServerError
 from persistence.embedded.postgres import EmbeddedPostgres, has_data, running_address
-
-Report = Callable[[str], None]
 
 
 @contextmanager

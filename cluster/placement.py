@@ -14,8 +14,8 @@ from ray.util import list_named_actors
 from actors.gateway import Gateway
 from actors.names import NAMESPACE
 from actors.settings import ShardConfig
-from actors.shard import Phase, ShardStatus
 from actors.shard_actor import ShardActor
+from actors.shard_status import Phase, ShardStatus
 from portfolio.errors import PortfolioError, ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app.finding import find_shard

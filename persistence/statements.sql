@@ -378,7 +378,8 @@ from unnest(
 ) as rows
 on conflict (portfolio_id) do update
 set name = excluded.name, base_currency = excluded.base_currency, allow_short = excluded.allow_short,
-    min_cash = excluded.min_cash, created_at = excluded.created_at, status = excluded.status, version = excluded.version, total_value = excluded.total_value, cash = excluded.cash,
+    min_cash = excluded.min_cash, created_at = excluded.created_at, status = excluded.status,
+    version = excluded.version, total_value = excluded.total_value, cash = excluded.cash,
     realized_pnl = excluded.realized_pnl, income = excluded.income, fees = excluded.fees, taxes = excluded.taxes,
     net_deposits = excluded.net_deposits, transfers_at_cost = excluded.transfers_at_cost,
     updated_at = excluded.updated_at;

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from actors.documents import to_json
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from portfolio.errors import PortfolioError
 from serve_app import metrics
 from serve_app.backend import backend_of

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from portfolio.errors import PortfolioError
 from portfolio.ids import ShardId
 

@@ -9,7 +9,7 @@ from typing import Final
 import click
 from rich.table import Table
 
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from cluster import nodes
 from cluster.commands.calling import joined, run, wide_console
 from portfolio.errors import PortfolioError

@@ -19,7 +19,7 @@ from actors.gateway import Gateway
 from actors.names import NAMESPACE, actor_name
 from actors.protocol import Answer
 from actors.settings import ShardConfig
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from cluster import placement
 from cluster.client import AsyncClient, Client
 from cluster.handles import HandleCaller

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import ray
 
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from cluster.client import AsyncClient, attach
 from cluster.doubling import Split, double
 from cluster.moving import move

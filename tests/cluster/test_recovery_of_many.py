@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from actors.documents import StateDocument
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from cluster.client import AsyncClient
 from portfolio.commands import UpdatePortfolio
 from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId

@@ -12,7 +12,8 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from actors.settings import Limits
-from actors.shard import Phase, Shard
+from actors.shard import Shard
+from actors.shard_status import Phase
 from persistence import postgres
 from persistence.checkpoint import PostgresCheckpointStore
 from persistence.journal import PostgresJournal

@@ -14,7 +14,7 @@ import pytest
 from actors.gateway import Gateway
 from actors.protocol import Answer, Method, UpdateOutcome
 from actors.service import Service
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from portfolio.book import Mark
 from portfolio.commands import ChangeStatus
 from portfolio.errors import (

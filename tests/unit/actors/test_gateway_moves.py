@@ -13,7 +13,7 @@ import pytest
 from actors.gateway import Gateway
 from actors.protocol import Answer, Method, UpdateOutcome
 from actors.service import Service
-from actors.shard import ShardStatus
+from actors.shard_status import ShardStatus
 from portfolio.book import Mark
 from portfolio.commands import UpdatePortfolio
 from portfolio.errors import PortfolioNotFound, ShardUnavailable

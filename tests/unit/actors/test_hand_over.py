@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from actors.lease import Lease
-from actors.shard import Phase
+from actors.shard_status import Phase
 from portfolio.book import Mark
 from portfolio.errors import Deposed, ShardUnavailable
 from portfolio.ids import InstrumentId, ShardId

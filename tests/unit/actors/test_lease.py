@@ -15,7 +15,7 @@ import pytest
 from actors import owner
 from actors.lease import Lease
 from actors.owner import Owner
-from actors.shard import Phase
+from actors.shard_status import Phase
 from portfolio.errors import Deposed, ShardUnavailable
 from portfolio.ids import ShardId
 from tests.oracles.memory_store import MemoryDatabase, MemoryMirror

@@ -13,7 +13,7 @@ import pytest
 from actors.protocol import Method, PageQuestion, PortfolioQuestion, UpdateOutcome, pack
 from actors.recovery import Recovery
 from actors.service import Service
-from actors.shard import QUARANTINED_SHOWN_MAX
+from actors.shard_status import QUARANTINED_SHOWN_MAX
 from portfolio.commands import ChangeStatus, Command
 from portfolio.entries import Booked
 from portfolio.errors import Corrupt, Deposed, PortfolioQuarantined, ShardUnavailable, WrongShard

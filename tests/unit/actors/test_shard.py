@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from actors.shard import Phase
+from actors.shard_status import Phase
 from portfolio.book import Mark
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable, WrongShard
 from portfolio.ids import ShardId

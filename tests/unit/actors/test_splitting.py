@@ -13,7 +13,7 @@ import pytest
 
 from actors.protocol import Method, PageQuestion, pack
 from actors.service import Service
-from actors.shard import Phase
+from actors.shard_status import Phase
 from portfolio.book import Mark
 from portfolio.errors import (
     Deposed,

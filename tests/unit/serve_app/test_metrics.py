@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors.shard import Phase, ShardStatus
+from actors.shard_status import Phase, ShardStatus
 from portfolio.errors import PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
 from serve_app.metrics import render
