@@ -22,4 +22,4 @@ def log_to_console() -> None:
 
 def report(step: str) -> None:
     """Say what is being done, and when."""
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {step}")
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {step}", soft_wrap=True)
