@@ -24,7 +24,7 @@ from tests.chaos.load import DRAIN_TIMEOUT_S, open_portfolios, post_marks
 from tests.chaos.told import Told
 from tests.cluster.service_process import ServiceProcess, service_process, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.soak, pytest.mark.timeout(400)]
 
 CLIENTS: Final = 8
 PORTFOLIOS: Final = tuple(f"CHAOS-{number:02}" for number in range(16))

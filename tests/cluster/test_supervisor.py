@@ -69,10 +69,11 @@ def written(service: ServiceProcess) -> int:
     "victim",
     [
         "gcs/gcs_server",
-        "bin/haproxy",
-        # The short schedule of faults kills these too.
-        *(pytest.param(name, marks=pytest.mark.soak) for name in ("raylet/raylet", SUPERVISED, "ray::ServeReplica")),
-        pytest.param("ray::HAProxyManager", marks=pytest.mark.soak),
+        # The short schedule of faults kills most of these too.
+        *(
+            pytest.param(name, marks=pytest.mark.soak)
+            for name in ("raylet/raylet", SUPERVISED, "bin/haproxy", "ray::HAProxyManager", "ray::ServeReplica")
+        ),
     ],
 )
 def test_the_service_is_back_by_itself_after_kill_9_of(

@@ -1,14 +1,13 @@
 """Requests made from the OpenAPI document, right and wrong ones: every answer is one that the document knows.
 
-SCHEMATHESIS_EXAMPLES lowers the number of examples for each operation while developing.
+`make soak` tries each operation with a thousand requests, `make test` with some.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
@@ -27,7 +26,8 @@ from schemathesis.specs.openapi.checks import (
 from tests.e2e.rest import Rest, new_instrument, trade
 from tests.e2e.service_process import RunningService
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "1000"))
+FEW: Final = 150
+MANY: Final = 1_000
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -89,10 +89,11 @@ def fits_a_head(case: Any) -> bool:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_every_answer_is_documented(document: Any, portfolio_id: str, method: str, path: str) -> None:
+def test_every_answer_is_documented(document: Any, portfolio_id: str, method: str, path: str, examples: int) -> None:
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         derandomize=True,
         database=None,
         deadline=None,
