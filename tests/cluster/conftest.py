@@ -34,8 +34,11 @@ def service() -> Iterator[ServiceProcess]:
             service.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(service: ServiceProcess) -> Iterator[Client]:
+    """A client of the service, joined anew: other modules have services of their own, and a process joins one at a time."""
+    ray.shutdown()
+    attach(service.settings)
     with Client(service.settings) as client:
         yield client
 

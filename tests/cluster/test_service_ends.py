@@ -30,7 +30,10 @@ with (service := Service(Settings(), print)).running(), service.serving():
 """
 
 
-@pytest.mark.parametrize("way", ["TERM", "an exception inside", "Ctrl-C while starting"])
+@pytest.mark.parametrize(
+    "way",
+    ["TERM", *(pytest.param(way, marks=pytest.mark.soak) for way in ("an exception inside", "Ctrl-C while starting"))],
+)
 def test_nothing_is_left_when_a_service_ends_by(way: str) -> None:
     with service_process() as service:
         trigger = service.top / "fail"
