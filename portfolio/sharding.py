@@ -43,11 +43,17 @@ class ShardMap:
 
     def shard_of(self, portfolio_id: PortfolioId) -> ShardId:
         """The shard of a portfolio."""
+        shard_id = self.find(portfolio_id)
+        assert shard_id is not None, f"no shard of {self.moduli} has {portfolio_id}"
+        return shard_id
+
+    def find(self, portfolio_id: PortfolioId) -> ShardId | None:
+        """The shard of a portfolio; None if the moduli leave it without one, as no service would."""
         for modulus in self._distinct:
             shard_id = shard_of(portfolio_id, modulus)
             if self.moduli.get(shard_id) == modulus:
                 return shard_id
-        raise AssertionError(f"no shard of {self.moduli} has {portfolio_id}")
+        return None
 
     def split(self, shard_id: ShardId) -> ShardMap:
         """The map after a shard has split in two: itself, and the one whose number is higher by its old modulus."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
-from zlib import crc32
 
 from persistence.audit_values import ShardRecord
 from portfolio.ids import PortfolioId, ShardId
+from portfolio.sharding import ShardMap
 
 _NO_END: Final = 2**63
 
@@ -19,7 +19,7 @@ class Lineage:
 
     def __init__(self, shards: Sequence[ShardRecord]) -> None:
         self.shards: Mapping[ShardId, ShardRecord] = {shard.shard_id: shard for shard in shards}
-        self._moduli = sorted({shard.modulus for shard in shards}, reverse=True)
+        self._map = ShardMap({shard.shard_id: shard.modulus for shard in shards})
 
     @property
     def row_count(self) -> int:
@@ -32,12 +32,7 @@ class Lineage:
 
     def owner_of(self, portfolio_id: PortfolioId) -> ShardId | None:
         """The one shard with crc32(id) mod its modulus equal to its number; None if there is none."""
-        checksum = crc32(portfolio_id.encode())
-        for modulus in self._moduli:
-            shard = self.shards.get(ShardId(checksum % modulus))
-            if shard is not None and shard.modulus == modulus:
-                return shard.shard_id
-        return None
+        return self._map.find(portfolio_id)
 
     def last_rows(self, shard_id: ShardId) -> dict[ShardId, int]:
         """The last row in this shard's journal that may be of a portfolio of each shard: of its own no last one, of a

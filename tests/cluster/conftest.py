@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -21,9 +22,10 @@ from portfolio.sharding import ShardMap, shard_of
 from tests.cluster.service_process import ServiceProcess, service_process
 
 
-@pytest.fixture(scope="session")
-def service() -> Iterator[ServiceProcess]:
-    """A service of two shards, joined; tests leave it serving."""
+@contextmanager
+def joined_service() -> Iterator[ServiceProcess]:
+    """A service of two shards that runs for as long as the block, and this process joined to no Ray but its."""
+    ray.shutdown()
     with service_process() as service:
         service.start()
         attach(service.settings)
@@ -32,6 +34,13 @@ def service() -> Iterator[ServiceProcess]:
         finally:
             ray.shutdown()
             service.stop()
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServiceProcess]:
+    """A service of two shards, joined; tests leave it serving."""
+    with joined_service() as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from cluster.doubling import Split, double
 from cluster.moving import move
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import shard_of
-from tests.cluster.service_process import ServiceProcess, service_process
+from tests.cluster.conftest import joined_service
+from tests.cluster.service_process import ServiceProcess
 from tests.cluster.test_failover import pid_of, rows_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -32,16 +33,8 @@ BUY = {"instrument_id": "X", "quantity_change": 1, "price": 10, "transaction_typ
 @pytest.fixture
 def service() -> Iterator[ServiceProcess]:
     """A service of two shards of its own, since the tests change their number."""
-    if ray.is_initialized():
-        ray.shutdown()
-    with service_process() as service:
-        service.start()
-        attach(service.settings)
-        try:
-            yield service
-        finally:
-            ray.shutdown()
-            service.stop()
+    with joined_service() as service:
+        yield service
 
 
 class Writers:

@@ -20,13 +20,14 @@ import ray
 
 from actors.names import actor_name
 from actors.settings import ShardConfig
-from cluster.client import AsyncClient, attach
+from cluster.client import AsyncClient
 from cluster.moving import move
 from cluster.placement import actor_names, place
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import shard_of
 from serve_app.finding import find_shard
-from tests.cluster.service_process import ServiceProcess, service_process, wait_until
+from tests.cluster.conftest import joined_service
+from tests.cluster.service_process import ServiceProcess, wait_until
 from tests.cluster.test_failover import pid_of
 from tests.cluster.test_moving import writing
 
@@ -47,16 +48,8 @@ while True:
 @pytest.fixture(scope="module")
 def service() -> Iterator[ServiceProcess]:
     """A service of two shards, which the last test of this module doubles."""
-    if ray.is_initialized():
-        ray.shutdown()
-    with service_process() as service:
-        service.start()
-        attach(service.settings)
-        try:
-            yield service
-        finally:
-            ray.shutdown()
-            service.stop()
+    with joined_service() as service:
+        yield service
 
 
 def _portfolios(prefix: str) -> Sequence[PortfolioId]:
