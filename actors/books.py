@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from types import MappingProxyType
+from typing import Final
 
-from actors.documents import Encoded, SummaryDocument, encode, summary_document
+from actors.documents import SummaryDocument, summary_document
 from actors.pacing import Pacer
+from actors.rendering import Encoded, Rendering
 from portfolio.book import Book, Mark
 from portfolio.errors import PortfolioNotFound, PortfolioQuarantined
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.status import Status
-from portfolio.valuation import value
+from portfolio.valuation import Valuation, value
+
+RENDERINGS_MAX: Final = 5_000
+"""Portfolios whose parts are kept, at about a kilobyte a position, besides the documents of all."""
 
 
 class Books:
@@ -30,8 +36,11 @@ class Books:
         self._books: dict[PortfolioId, Book] = {}
         self._ids: list[PortfolioId] = []
         self._documents: dict[PortfolioId, Encoded] = {}
+        # The newest of each portfolio that is busy; the next one of the same portfolio has most of it in common.
+        self._renderings: OrderedDict[PortfolioId, Rendering] = OrderedDict()
         self._holders: dict[InstrumentId, set[PortfolioId]] = defaultdict(set)
         self._moved: set[InstrumentId] = set()
+        self._revalued: set[PortfolioId] = set()
         for portfolio_id in sorted(books):
             self.replace(books[portfolio_id])
 
@@ -100,6 +109,7 @@ class Books:
         for portfolio_id in gone:
             self._quarantined.pop(portfolio_id, None)
             self._documents.pop(portfolio_id, None)
+            self._renderings.pop(portfolio_id, None)
             known = self._books.pop(portfolio_id, None)
             for instrument_id in known.positions if known is not None else ():
                 self._holders[instrument_id].discard(portfolio_id)
@@ -118,14 +128,39 @@ class Books:
         """The encoded state of a portfolio. Raises PortfolioNotFound or PortfolioQuarantined."""
         known = self._documents.get(portfolio_id)
         if known is None:
-            known = self._documents[portfolio_id] = encode(self.get(portfolio_id), self.marks)
+            known = self._documents[portfolio_id] = self._rendered(self.get(portfolio_id)).encoded()
         return known
 
     def documents_of(self, book: Book) -> Encoded:
         """The encoded state of `book`, which may have been replaced since."""
         if self._books.get(book.portfolio_id) is book:
             return self.documents(book.portfolio_id)
-        return encode(book, self.marks)
+        return self._rendered(book).encoded()
+
+    def event(self, book: Book, committed_at: datetime) -> bytes:
+        """What the stream says of `book`, which may have been replaced since."""
+        return self._rendered(book).event(committed_at)
+
+    def valuation(self, book: Book) -> Valuation:
+        """What `book` is worth at the marks known."""
+        return self._rendered(book).valuation
+
+    def _rendered(self, book: Book) -> Rendering:
+        before = self._renderings.get(book.portfolio_id)
+        if before is not None and before.book is book and book.portfolio_id not in self._revalued:
+            return before
+        rendering = Rendering(book, self.marks, before)
+        if self._books.get(book.portfolio_id) is book:
+            self._keep(rendering)
+        return rendering
+
+    def _keep(self, rendering: Rendering) -> None:
+        self._revalued.discard(rendering.book.portfolio_id)
+        self._renderings[rendering.book.portfolio_id] = rendering
+        self._renderings.move_to_end(rendering.book.portfolio_id)
+        if len(self._renderings) > RENDERINGS_MAX:
+            gone, _ = self._renderings.popitem(last=False)
+            self._revalued.discard(gone)
 
     async def page(self, after: str, limit: int, status: Status | None, pacer: Pacer) -> list[SummaryDocument]:
         """At most `limit` portfolios whose ids follow `after`, ordered by id; those in quarantine are left out."""
@@ -165,4 +200,5 @@ class Books:
         touched = set().union(*(self._holders.get(instrument_id, ()) for instrument_id in moved))
         for portfolio_id in touched:
             self._documents.pop(portfolio_id, None)
+        self._revalued.update(touched & self._renderings.keys())
         return touched

@@ -14,7 +14,6 @@ from portfolio.book import Book
 from portfolio.errors import Deposed, ShardUnavailable
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.ports import Checkpoint, CheckpointStore, ValuedBook
-from portfolio.valuation import value
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +131,7 @@ class Checkpointer:
             before = self._saved_positions.get(book.portfolio_id, frozenset())
             self._saved_positions[book.portfolio_id] = before | book.positions.keys()
         # Books are immutable, so they are valued and written one by one while newer ones are committed.
-        valued = (ValuedBook(book, value(book, self._books.marks)) for book in books)
+        valued = (ValuedBook(book, self._books.valuation(book)) for book in books)
         try:
             await self._store.save(Checkpoint(seq, announced_seq, valued, closed, released), self._epoch())
         except BaseException:

@@ -12,14 +12,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from actors.books import Books
-from actors.documents import event_document, to_json
 from actors.lease import Lease
 from actors.pacing import Pacer
 from actors.settings import Limits
 from portfolio.book import Book
 from portfolio.ids import PortfolioId
 from portfolio.ports import Fence, Mirror, MirrorUnavailable, Picture
-from portfolio.valuation import value
 
 _log = logging.getLogger(__name__)
 _BACKOFF_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -205,8 +203,7 @@ class Publisher:
         pacer = Pacer(self._limits.loop_slice_ms, self._limits.events_share)
         events: list[bytes] = []
         for pending in batch:
-            valuation = value(pending.book, self._books.marks)
-            events.append(to_json(event_document(pending.book, valuation, pending.committed_at)))
+            events.append(self._books.event(pending.book, pending.committed_at))
             if pacer.is_due():
                 await pacer.rest()
         return events

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.documents import Encoded, to_json
+from actors.documents import to_json
 from actors.protocol import (
     PAYLOADS,
     Answer,
@@ -24,6 +24,7 @@ from actors.protocol import (
     pack,
     refusal,
 )
+from actors.rendering import Encoded
 from actors.shard import Shard
 from actors.writer import Outcome
 from portfolio import ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -54,20 +54,35 @@ class Valuation:
 
 
 def value(book: Book, marks: Mapping[InstrumentId, Mark]) -> Valuation:
-    """The book at the latest of each instrument's trade and market marks; a trade wins at the same moment."""
-    valued = tuple(_value_position(position, marks) for _, position in sorted(book.positions.items()))
+    """The book at the latest of each instrument's trade and market marks."""
+    return total(book, [value_position(book.positions[name], marks.get(name)) for name in sorted(book.positions)])
+
+
+def value_position(position: Position, market: Mark | None) -> ValuedPosition:
+    """A position at the later of its trade's mark and the market's; the trade wins at the same moment."""
+    mark, source = position.trade_mark, MarkSource.TRADE
+    if market is not None and market.time > mark.time:
+        mark, source = market, MarkSource.MARKET
+    market_value = money.round2(money.multiply(position.quantity, mark.price))
+    unrealized = money.round2(money.add(market_value, -position.cost_basis))
+    return ValuedPosition(position, mark, source, market_value, unrealized)
+
+
+def total(book: Book, valued: Iterable[ValuedPosition]) -> Valuation:
+    """What the book adds up to, its positions having been valued, in the order of their instruments."""
+    positions = tuple(valued)
     gross = net = unrealized = money.ZERO_2
     revaluation = 0
     last_updated = book.last_updated
-    for item in valued:
-        net = money.add(net, item.market_value)
-        gross = money.add(gross, abs(item.market_value))
-        unrealized = money.add(unrealized, item.unrealized_pnl)
-        if item.source is MarkSource.MARKET:
-            revaluation += microseconds(item.mark.time)
-            last_updated = max(last_updated, item.mark.time)
+    for _, mark, source, market_value, position_unrealized in positions:
+        net = money.add(net, market_value)
+        gross = money.add(gross, abs(market_value))
+        unrealized = money.add(unrealized, position_unrealized)
+        if source is MarkSource.MARKET:
+            revaluation += microseconds(mark.time)
+            last_updated = max(last_updated, mark.time)
     return Valuation(
-        positions=valued,
+        positions=positions,
         total_value=money.add(book.cash, net),
         gross_exposure=gross,
         net_exposure=net,
@@ -75,16 +90,6 @@ def value(book: Book, marks: Mapping[InstrumentId, Mark]) -> Valuation:
         revaluation=revaluation,
         last_updated=last_updated,
     )
-
-
-def _value_position(position: Position, marks: Mapping[InstrumentId, Mark]) -> ValuedPosition:
-    mark, source = position.trade_mark, MarkSource.TRADE
-    market = marks.get(position.instrument_id)
-    if market is not None and market.time > mark.time:
-        mark, source = market, MarkSource.MARKET
-    market_value = money.round2(money.multiply(position.quantity, mark.price))
-    unrealized = money.round2(money.add(market_value, -position.cost_basis))
-    return ValuedPosition(position, mark, source, market_value, unrealized)
 
 
 def microseconds(moment: datetime) -> int:

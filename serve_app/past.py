@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from actors.documents import Encoded, encode
+from actors.rendering import Encoded, encode
 from persistence.history import VERSION_MAX, PostgresHistory
 from portfolio.decide import NO_MARKS
 from portfolio.entries import Entry, Opened

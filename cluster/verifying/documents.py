@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-import msgspec
-
-from actors.documents import Encoded, encode
 from actors.protocol import Answer
+from actors.rendering import Encoded, encode
 from cluster.verifying.memory import LaterEntries, advanced, patiently
 from portfolio.book import Book, Mark
 from portfolio.errors import PortfolioError, ShardUnavailable
@@ -103,16 +101,6 @@ class OwnerDocuments:
         return _encoded(answer)
 
 
-class _Parts(msgspec.Struct):
-    positions: msgspec.Raw
-    weights: msgspec.Raw
-
-
-_PARTS: Final = msgspec.json.Decoder(_Parts)
-
-
 def _encoded(answer: Answer) -> Encoded:
     version, _, revaluation = (answer.etag or "").strip('"').partition(".")
-    state = answer.body or b""
-    parts = _PARTS.decode(state)
-    return Encoded(int(version), int(revaluation), state, bytes(parts.positions), bytes(parts.weights))
+    return Encoded.of_state(int(version), int(revaluation), answer.body or b"")

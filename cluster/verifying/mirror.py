@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
 
-from actors.documents import Encoded
+from actors.rendering import Encoded
 from cluster.verifying.comparing import FieldDifference, json_differences
 from cluster.verifying.documents import Documents
 from cluster.verifying.findings import Findings, Kind, Values, difference

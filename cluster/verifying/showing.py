@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from actors.documents import Encoded
+from actors.rendering import Encoded
 from cluster.verifying.comparing import json_differences
 from cluster.verifying.documents import BookDocuments, Documents, GivenDocuments, JournalDocuments, OwnerDocuments
 from cluster.verifying.findings import Findings, Kind, difference

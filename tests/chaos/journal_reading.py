@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from actors.documents import Encoded, encode
+from actors.rendering import Encoded, encode
 from persistence.row_codec import decode
 from persistence.statements import SQL
 from portfolio.book import Mark

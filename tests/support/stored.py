@@ -9,8 +9,8 @@ from zlib import crc32
 
 from psycopg_pool import AsyncConnectionPool
 
-from actors.documents import encode
 from actors.protocol import Answer
+from actors.rendering import encode
 from persistence.checkpoint import PostgresCheckpointStore
 from persistence.journal import PostgresJournal
 from persistence.redis_mirror import RedisMirror

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from actors.documents import encode
+from actors.rendering import encode
 from cluster.verifying.command_order import CommandOrder
 from cluster.verifying.comparing import book_differences, json_differences
 from cluster.verifying.findings import DIFFERENCES_MAX, Findings, Kind, difference

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.books import Books
-from actors.documents import encode, event_document, moment, to_json
+from actors.documents import moment
+from actors.rendering import Encoded, Rendering, encode
 from portfolio.book import Mark
 from portfolio.entries import derived_id
 from portfolio.errors import PortfolioNotFound
@@ -151,12 +152,34 @@ def test_weights_are_null_where_there_is_no_value() -> None:
 
 def test_an_event_leaves_cash_out_and_has_a_derived_id() -> None:
     book = book_of(deposit("5"), buy("0.00000002", "2"), sell("1", "3"))
-    raw = to_json(event_document(book, value(book, {}), NOW))
+    raw = Rendering(book, {}).event(NOW)
     event = json.loads(raw)
     assert event["event_id"] == str(derived_id(book.portfolio_id, book.version))
     assert event["timestamp"] == "2025-06-21T10:00:00.000000Z"
     assert [item["instrument_id"] for item in event["portfolio_state_updated"]["positions"]] == ["X"]
-    assert raw == to_json(event_document(book, value(book, {}), NOW))
+    assert raw == Rendering(book, {}).event(NOW)
+
+
+@given(histories(steps_max=8), st.dictionaries(st.sampled_from(INSTRUMENTS), PRICES, max_size=3))
+def test_a_rendering_from_the_parts_of_another_is_as_one_from_nothing(
+    history: History, prices: dict[InstrumentId, Decimal]
+) -> None:
+    """Whatever came between the two, and whichever way the marks have moved."""
+    moved = {name: Mark(price.quantize(Decimal("1e-8")), NOW + timedelta(days=9)) for name, price in prices.items()}
+    before: Rendering | None = None
+    for book in play(history).books:
+        for marks in ({}, moved):
+            rendering = Rendering(book, marks, before)
+            anew = Rendering(book, marks)
+            assert rendering.valuation == value(book, marks)
+            assert rendering.encoded() == anew.encoded()
+            assert rendering.event(NOW) == anew.event(NOW)
+            before = rendering
+
+
+def test_the_documents_in_a_state_are_found_again() -> None:
+    documents = encode(book_of(deposit("5"), buy("1", "2"), buy("2", "2")), {X: Mark(Decimal(3), minutes(1))})
+    assert Encoded.of_state(documents.version, documents.revaluation, documents.state) == documents
 
 
 def test_names_that_json_must_escape_come_back() -> None:
