@@ -132,7 +132,8 @@ class Service:
         turned_away: set[PortfolioId] = set()
         queued: list[asyncio.Future[Outcome] | PortfolioError] = []
         for command in commands:
-            await self._give_way()
+            if self._pacer.is_due():
+                await self._pacer.rest()
             queued.append(self._queued(command, turned_away))
         return Answer(pack([await _outcome(command, answer) for command, answer in zip(commands, queued, strict=True)]))
 

@@ -58,6 +58,7 @@ def assembled(
         fence=lambda: Fence(shard_id, epoch()),
         limits=limits,
         announced_seq=claim.announced_seq,
+        is_pressed=lambda: writer.is_pressed,
     )
     checkpointer = Checkpointer(
         books=books,

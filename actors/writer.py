@@ -40,6 +40,9 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS_MAX: Final = 5
 """A batch is decided anew when the journal has one of its keys; each time the keys found are known before."""
 
+_ROWS_OF_OTHERS_MAX: Final = 2
+"""An opening with its first deposit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -58,11 +61,8 @@ class _Waiting:
     request_hash: bytes | None
     deadline: float
     answer: asyncio.Future[Outcome]
-    turned_away: set[PortfolioId] | None = None
-
-    @property
-    def rows(self) -> int:
-        return len(self.command.transactions) if isinstance(self.command, UpdatePortfolio) else 2
+    turned_away: set[PortfolioId] | None
+    rows: int
 
 
 @dataclass(slots=True)
@@ -124,6 +124,11 @@ class Writer:
         """Commands that wait to be decided."""
         return len(self._queue)
 
+    @property
+    def is_pressed(self) -> bool:
+        """Whether writes come faster than they are committed one by one, so that what can wait should."""
+        return len(self._queue) > self._limits.pressed_commands
+
     def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
         """Queue a command; the future gives its outcome once it is committed, or raises why it is not.
 
@@ -142,14 +147,15 @@ class Writer:
         key, content = self._identified(command)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.command_wait_s
-        waiting = _Waiting(command, key, content, deadline, loop.create_future(), turned_away)
+        rows = len(command.transactions) if isinstance(command, UpdatePortfolio) else _ROWS_OF_OTHERS_MAX
+        waiting = _Waiting(command, key, content, deadline, loop.create_future(), turned_away, rows)
         if (
             len(self._queue) >= self._limits.queue_commands_max
-            or self._queued_rows + waiting.rows > self._limits.queue_rows_max
+            or self._queued_rows + rows > self._limits.queue_rows_max
         ):
             raise Overloaded(f"{len(self._queue):,} commands wait already", limit=self._limits.queue_commands_max)
         self._queue.append(waiting)
-        self._queued_rows += waiting.rows
+        self._queued_rows += rows
         self._idle.clear()
         self._arrived.set()
         return waiting.answer
@@ -269,9 +275,10 @@ class Writer:
             if self._is_repeat(waiting, draft):
                 draft.repeated.append(waiting)
                 return
-            decision = await self._decided(waiting.command, draft, pacer)
+            book = draft.books.get(waiting.command.portfolio_id) or self._books.find(waiting.command.portfolio_id)
+            decision = await self._decided(book, waiting.command, pacer)
             # Nothing is acknowledged that recovery would call corrupt.
-            check_book(decision.book)
+            check_book(decision.book, book)
             self._claim_transaction_ids(waiting.command, draft)
         except PortfolioError as error:
             draft.refused.append((waiting, error))
@@ -290,8 +297,7 @@ class Writer:
             raise _reused(waiting.key)
         return known is not None
 
-    async def _decided(self, command: Command, draft: _Draft, pacer: Pacer) -> Decision:
-        book = draft.books.get(command.portfolio_id) or self._books.find(command.portfolio_id)
+    async def _decided(self, book: Book | None, command: Command, pacer: Pacer) -> Decision:
         steps = deciding(book, command, now=self._recorded_at, marks=self._books.marks)
         while True:
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 
 def plain_array(values: Iterable[object]) -> str:
@@ -15,7 +16,19 @@ def plain_array(values: Iterable[object]) -> str:
 
 def text_array(values: Iterable[str | None]) -> str:
     """An array of any text, quoted; None is NULL."""
-    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+    texts = tuple(values)
+    if None in texts:
+        return "{" + ",".join(["NULL" if text is None else _quoted(text) for text in texts]) + "}"
+    # Nearly always there is nothing to escape, and one look at the whole tells.
+    joined = '","'.join(cast(tuple[str, ...], texts))
+    if "\\" not in joined and joined.count('"') == 2 * len(texts) - 2:
+        return '{"' + joined + '"}'
+    return "{" + ",".join([_quoted(text or "") for text in texts]) + "}"
+
+
+def bytes_array(values: Sequence[bytes]) -> str:
+    """An array of bytes."""
+    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
 
 
 def _quoted(value: str) -> str:

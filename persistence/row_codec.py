@@ -8,9 +8,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, assert_never
 
-from persistence.array_literal import plain_array, text_array
+from persistence.array_literal import bytes_array, plain_array, text_array
 from portfolio import money
 from portfolio.entries import Booked, Entry, Opened, StatusChanged
 from portfolio.errors import Corrupt, PortfolioError
@@ -22,7 +23,7 @@ from portfolio.transactions import Ratio, TransactionType
 FORMAT: Final = 1
 """Version of the row's meaning. Rows of every earlier format are read for ever."""
 
-_QUOTED: Final = frozenset({"portfolio_id", "instrument_id", "detail", "idempotency_key", "request_hash", "row_hash"})
+_QUOTED: Final = frozenset({"portfolio_id", "instrument_id", "detail", "idempotency_key", "request_hash"})
 _ROWS_PER_STEP: Final = 100
 _SEPARATOR: Final = "\x1f"
 _NULL: Final = "\x00"
@@ -42,7 +43,7 @@ class Batch:
 def encoding(rows: Sequence[PendingRow], head: Head) -> Generator[None, None, Batch]:
     """`rows` as they follow `head`, numbered and chained to it; some rows a step, for a caller with other things to do."""
     lines: list[tuple[Column, ...]] = []
-    hashes: list[Column] = []
+    hashes: list[bytes] = []
     seq, row_hash = head.seq, head.row_hash
     for row in rows:
         if seq % _ROWS_PER_STEP == 0:
@@ -51,12 +52,12 @@ def encoding(rows: Sequence[PendingRow], head: Head) -> Generator[None, None, Ba
         line = _line(seq, row.entry, row.idempotency_key, row.request_hash)
         row_hash = chained(row_hash, line)
         lines.append(line)
-        hashes.append(_hex(row_hash))
+        hashes.append(row_hash)
     columns: dict[str, str] = {
         name: (text_array if name in _QUOTED else plain_array)(values)
         for name, values in zip(_NAMES, zip(*lines, strict=True), strict=True)
     }
-    columns["row_hash"] = text_array(hashes)
+    columns["row_hash"] = bytes_array(hashes)
     return Batch(columns, len(lines), Head(seq, row_hash))
 
 
@@ -119,9 +120,13 @@ def _line(seq: int, entry: Entry, key: IdempotencyKey | None, request_hash: byte
         detail,
         key,
         None if request_hash is None else _hex(request_hash),
-        entry.effective_at.isoformat(),
-        entry.recorded_at.isoformat(),
+        _moment(entry.effective_at),
+        _moment(entry.recorded_at),
     )
+
+
+# The rows of a batch share few moments, and writing one takes longer than looking it up.
+_moment: Final = lru_cache(maxsize=1_000)(datetime.isoformat)
 
 
 _FORMAT_TEXT: Final = str(FORMAT)

@@ -102,7 +102,7 @@ class Ledger:
         ]
         if touched is not None:
             totals += [touched.cost_basis, touched.realized_pnl]
-        return max(abs(total) for total in totals)
+        return max(map(abs, totals))
 
     def enter(self, entry: Entry) -> None:
         """Book one entry. Raises Corrupt if it is an opening of an open book, or none where one is needed."""
