@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
@@ -172,9 +173,10 @@ class ShardActor:
         """Where the link to this shard listens."""
         return await asyncio.shield(self._endpoint)
 
-    async def call(self, method: str, payload: bytes) -> bytes:
-        """The packed answer to a method; see protocol.Method."""
-        return pack(await self._service.answer(method, payload))
+    async def calls(self, requests: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        """The packed answers to methods and their payloads; see protocol.Method."""
+        answers = await asyncio.gather(*(self._service.answer(method, payload) for method, payload in requests))
+        return [pack(answer) for answer in answers]
 
     async def config(self) -> ShardConfig:
         """What the shard was told, for one that takes over from it or branches off it."""
