@@ -83,20 +83,27 @@ class Encoded:
 
 
 class _Part:
-    """A position at its mark, written but for its weight: in front of it, and behind."""
+    """A position at its mark, written, once asked for, in front of its weight and behind."""
 
-    __slots__ = ("_event", "market", "name", "state", "valued")
+    __slots__ = ("_event", "_state", "market", "valued")
 
     def __init__(self, valued: ValuedPosition, market: Mark | None) -> None:
         self.valued = valued
         self.market = market
-        self.name = to_json(valued.position.instrument_id) + b":"
-        self.state = to_json(_position(valued)).split(b"\x00")
+        self._state: list[bytes] | None = None
         self._event: list[bytes] | None = None
 
     @property
+    def state(self) -> list[bytes]:
+        """The position as the state has it; then its name, as the weights have it."""
+        if self._state is None:
+            document = to_json(_position(self.valued)).split(b"\x00")
+            self._state = [*document, to_json(self.valued.position.instrument_id) + b":"]
+        return self._state
+
+    @property
     def event(self) -> list[bytes]:
-        """The position as an event tells it; few portfolios have had one."""
+        """The position as an event tells it."""
         if self._event is None:
             self._event = to_json(_event_position(self.valued)).split(b"\x00")
         return self._event
@@ -124,9 +131,13 @@ class Rendering:
         """The documents of the state."""
         cash_head, cash_tail = to_json(_cash_position(self.book)).split(b"\x00")
         *held, cash_weight = self._weights
-        items = [b"%b%b%b" % (part.state[0], weight, part.state[1]) for part, weight in self._weighed(held)]
+        items: list[bytes] = []
+        named: list[bytes] = []
+        for part, weight in self._weighed(held):
+            head, tail, name = part.state
+            items.append(head + weight + tail)
+            named.append(name + weight)
         positions = b"[%b]" % b",".join([*items, cash_head + cash_weight + cash_tail])
-        named = [part.name + weight for part, weight in self._weighed(held)]
         named.append(to_json(self.book.base_currency) + b":" + cash_weight)
         weights = b"{%b}" % b",".join(named)
         before, between, after = to_json(self._state()).split(b"\x00")
@@ -141,7 +152,7 @@ class Rendering:
     def event(self, committed_at: datetime) -> bytes:
         """What the stream says once the book is committed; cash is left out of its positions."""
         before, after = to_json(self._updated(committed_at)).split(b"\x00")
-        items = [b"%b%b%b" % (part.event[0], weight, part.event[1]) for part, weight in self._weighed(self._weights)]
+        items = [weight.join(part.event) for part, weight in self._weighed(self._weights)]
         return b"%b[%b]%b" % (before, b",".join(items), after)
 
     def _weighed(self, weights: list[bytes]) -> zip[tuple[_Part, bytes]]:

@@ -115,6 +115,7 @@ class Writer:
         self._stopped: PortfolioError | None = None
         self._sealed: str | None = None
         self._is_appending = False
+        self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.figures = WriterFigures()
@@ -126,8 +127,8 @@ class Writer:
 
     @property
     def is_pressed(self) -> bool:
-        """Whether writes come faster than they are committed one by one, so that what can wait should."""
-        return len(self._queue) > self._limits.pressed_commands
+        """Whether writes come so fast that many share a commit; then what can wait should."""
+        return max(len(self._queue), self._under_way) > self._limits.pressed_commands
 
     def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
         """Queue a command; the future gives its outcome once it is committed, or raises why it is not.
@@ -183,7 +184,9 @@ class Writer:
             while True:
                 await self._arrived.wait()
                 batch = self._take()
+                self._under_way = len(batch)
                 await self._commit(batch)
+                self._under_way = 0
                 if not self._queue:
                     self._idle.set()
         except PortfolioError as error:
