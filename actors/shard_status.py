@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +42,8 @@ class ShardStatus:
     commits: int
     rows: int
     batch_rows_largest: int
+    batch_sizes: Sequence[int]
+    """How many batches had 1 row, 2, up to 4, up to 8, and so on."""
     tail_rows_recovered: int
     recovery_s: float
     memory_mb: float
@@ -77,6 +79,7 @@ def status_of(
         commits=serving.writer.figures.commits if serving else 0,
         rows=serving.writer.figures.rows if serving else 0,
         batch_rows_largest=serving.writer.figures.batch_rows_largest if serving else 0,
+        batch_sizes=serving.writer.figures.batch_sizes if serving else [],
         tail_rows_recovered=serving.tail_rows if serving else 0,
         recovery_s=recovery_s,
         memory_mb=_memory_mb(),

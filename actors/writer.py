@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS_MAX: Final = 5
 """A batch is decided anew when the journal has one of its keys; each time the keys found are known before."""
 
+BATCH_SIZES: Final = 14
 _ROWS_OF_OTHERS_MAX: Final = 2
 """An opening with its first deposit."""
 
@@ -85,6 +86,15 @@ class WriterFigures:
     commits: int = 0
     rows: int = 0
     batch_rows_largest: int = 0
+    batch_sizes: list[int] = field(default_factory=lambda: [0] * BATCH_SIZES)
+    """How many batches had 1 row, 2, up to 4, up to 8, and so on."""
+
+    def count(self, rows: int) -> None:
+        """Count a batch that was committed."""
+        self.commits += 1
+        self.rows += rows
+        self.batch_rows_largest = max(self.batch_rows_largest, rows)
+        self.batch_sizes[min((rows - 1).bit_length(), BATCH_SIZES - 1)] += 1
 
 
 class Writer:
@@ -380,9 +390,7 @@ class Writer:
         for waiting, error in draft.refused:
             _fail(waiting, error)
         if draft.rows:
-            self.figures.commits += 1
-            self.figures.rows += len(draft.rows)
-            self.figures.batch_rows_largest = max(self.figures.batch_rows_largest, len(draft.rows))
+            self.figures.count(len(draft.rows))
             self._committed(list(draft.books.values()), len(draft.rows))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from actors.shard_status import Phase, ShardStatus
@@ -56,6 +57,7 @@ class _Shards(Collector):
             yield _family(GaugeMetricFamily(f"portfolio_shard_{name}", meaning, labels=["shard"]), answered, figure)
         for name, meaning, figure in _COUNTERS:
             yield _family(CounterMetricFamily(f"portfolio_shard_{name}", meaning, labels=["shard"]), answered, figure)
+        yield _batch_sizes(answered)
         yield _quarantined(answered)
 
     def _answering(self) -> Metric:
@@ -78,6 +80,19 @@ def _phases(statuses: Iterable[ShardStatus]) -> Metric:
     for status in statuses:
         for phase in Phase:
             family.add_metric([str(status.shard_id), phase.value], status.phase is phase)
+    return family
+
+
+def _batch_sizes(statuses: Iterable[ShardStatus]) -> Metric:
+    family = HistogramMetricFamily("portfolio_shard_batch_rows", "Rows that shared a commit", labels=["shard"])
+    for status in statuses:
+        if not status.batch_sizes:
+            # It is recovering.
+            continue
+        # The last size has no bound.
+        bounds = [*(str(2**power) for power in range(len(status.batch_sizes) - 1)), "+Inf"]
+        buckets = zip(bounds, itertools.accumulate(status.batch_sizes), strict=False)
+        family.add_metric([str(status.shard_id)], list(buckets), status.rows)
     return family
 
 

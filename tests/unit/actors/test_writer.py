@@ -441,7 +441,9 @@ async def test_recorded_times_never_go_back(desk: Desk) -> None:
 async def test_figures_count_commits_and_rows(desk: Desk) -> None:
     await desk.ask(opened(1, cash="1"), updated(1))
     await desk.ask(updated(7))
-    assert (desk.writer.figures.commits, desk.writer.figures.rows, desk.writer.figures.batch_rows_largest) == (1, 3, 3)
+    figures = desk.writer.figures
+    assert (figures.commits, figures.rows, figures.batch_rows_largest) == (1, 3, 3)
+    assert figures.batch_sizes[:4] == [0, 0, 1, 0]
 
 
 async def test_an_update_of_the_largest_size_is_one_unit(desk: Desk) -> None:

@@ -28,6 +28,7 @@ STATUS = ShardStatus(
     commits=40,
     rows=100,
     batch_rows_largest=9,
+    batch_sizes=[10, 20, 0, 5, 5],
     tail_rows_recovered=4,
     recovery_s=1.5,
     memory_mb=140.25,
@@ -76,6 +77,17 @@ def test_a_phase_is_one_of_all() -> None:
     samples = _samples(STATUS)
     phases = {phase: _of(samples, "portfolio_shard_phase", shard="0", phase=phase.value) for phase in Phase}
     assert phases == {phase: float(phase is Phase.SERVING) for phase in Phase}
+
+
+def test_group_commits_are_told_by_their_size() -> None:
+    samples = _samples(STATUS)
+    buckets = {
+        bound: _of(samples, "portfolio_shard_batch_rows_bucket", shard="0", le=bound) for bound in ("1", "2", "4")
+    }
+    assert buckets == {"1": 10, "2": 30, "4": 30}
+    assert _of(samples, "portfolio_shard_batch_rows_bucket", shard="0", le="+Inf") == 40
+    assert _of(samples, "portfolio_shard_batch_rows_count", shard="0") == 40
+    assert _of(samples, "portfolio_shard_batch_rows_sum", shard="0") == 100
 
 
 def test_portfolios_in_quarantine_are_named_whatever_their_names_hold() -> None:
