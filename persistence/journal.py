@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from persistence import examined_rows, postgres, row_codec
 from persistence.postgres import Connection, first_line, severed_after, unavailable_on_error
+from persistence.prepared import PreparedStatement
 from persistence.row_codec import Batch
 from persistence.statements import SQL
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
@@ -52,6 +53,7 @@ class PostgresJournal:
         self._actor = actor
         self._readers = readers
         self._connection: Connection | None = None
+        self._appending: PreparedStatement | None = None
         # The lease has a connection of its own: it must neither wait behind an append nor for a pool to take heart again.
         self._lease_connection: Connection | None = None
         self._head = self._branch = NO_ROWS
@@ -215,18 +217,25 @@ class PostgresJournal:
 
     async def _send(self, batch: Batch) -> None:
         try:
-            async with asyncio.timeout(APPEND_TIMEOUT_S):
-                connection = await self._connected()
-            with severed_after(connection, APPEND_TIMEOUT_S):
-                cursor = await connection.execute(SQL["append_journal"], self._parameters(batch))
+            statement = await self._prepared()
+            with severed_after(statement.connection, APPEND_TIMEOUT_S):
+                appended = await statement.run(self._parameters(batch))
         except pg_errors.UniqueViolation as error:
             raise self._duplicate(error) from error
         except (psycopg.Error, OSError, TimeoutError) as error:
             if self._is_lost(error):
                 raise _ConnectionLostError(first_line(error)) from error
             raise ShardUnavailable(f"Postgres refused an append: {first_line(error)}") from error
-        if cursor.rowcount != batch.count:
+        if appended != batch.count:
             raise await self._not_owner()
+
+    async def _prepared(self) -> PreparedStatement:
+        """The append, on the present connection."""
+        if self._appending is None or self._appending.connection.closed:
+            async with asyncio.timeout(APPEND_TIMEOUT_S):
+                connection = await self._connected()
+                self._appending = await PreparedStatement.prepare(connection, "append_journal", SQL["append_journal"])
+        return self._appending
 
     def _parameters(self, batch: Batch) -> dict[str, object]:
         return {
@@ -235,7 +244,7 @@ class PostgresJournal:
             "epoch": self.epoch,
             "count": batch.count,
             "head_seq": self._head.seq,
-            "head_hash": batch.head.row_hash,
+            "head_hash": f"\\x{batch.head.row_hash.hex()}",
         }
 
     def _duplicate(self, error: pg_errors.UniqueViolation) -> DuplicateKeys | Corrupt:

@@ -171,7 +171,7 @@ select owner from shards where shard_id = %(shard_id)s;
 -- this owner thinks it does.
 with fence as (
     update shards
-    set head_seq = head_seq + %(count)s, head_hash = %(head_hash)s
+    set head_seq = head_seq + %(count)s::bigint, head_hash = %(head_hash)s::bytea
     where shard_id = %(shard_id)s and epoch = %(epoch)s and head_seq = %(head_seq)s
     returning 1
 )
