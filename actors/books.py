@@ -41,6 +41,7 @@ class Books:
         self._holders: dict[InstrumentId, set[PortfolioId]] = defaultdict(set)
         self._moved: set[InstrumentId] = set()
         self._revalued: set[PortfolioId] = set()
+        self._foreseen: dict[PortfolioId, Rendering] = {}
         for portfolio_id in sorted(books):
             self.replace(books[portfolio_id])
 
@@ -145,11 +146,21 @@ class Books:
         """What `book` is worth at the marks known."""
         return self._rendered(book).valuation
 
+    def foresee(self, books: Iterable[Book]) -> None:
+        """Render books that are about to be committed, so that their documents are ready when they are."""
+        self._foreseen = {
+            book.portfolio_id: Rendering(book, self.marks, self._renderings.get(book.portfolio_id)) for book in books
+        }
+        for rendering in self._foreseen.values():
+            rendering.encoded()
+
     def _rendered(self, book: Book) -> Rendering:
         before = self._renderings.get(book.portfolio_id)
         if before is not None and before.book is book and book.portfolio_id not in self._revalued:
             return before
-        rendering = Rendering(book, self.marks, before)
+        rendering = self._foreseen.get(book.portfolio_id)
+        if rendering is None or rendering.book is not book:
+            rendering = Rendering(book, self.marks, before)
         if self._books.get(book.portfolio_id) is book:
             self._keep(rendering)
         return rendering
@@ -197,6 +208,7 @@ class Books:
         if not self._moved:
             return ()
         moved, self._moved = self._moved, set()
+        self._foreseen = {}
         touched = set().union(*(self._holders.get(instrument_id, ()) for instrument_id in moved))
         for portfolio_id in touched:
             self._documents.pop(portfolio_id, None)

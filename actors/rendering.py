@@ -126,9 +126,15 @@ class Rendering:
         values = [item.market_value for item in self.valuation.positions]
         self._weights = [_weight(self.valuation.weight(value)) for value in (*values, book.cash)]
         """Of each position, in order, then of the cash."""
+        self._encoded: Encoded | None = None
 
     def encoded(self) -> Encoded:
-        """The documents of the state."""
+        """The documents of the state, written when first asked for."""
+        if self._encoded is None:
+            self._encoded = self._written()
+        return self._encoded
+
+    def _written(self) -> Encoded:
         cash_head, cash_tail = to_json(_cash_position(self.book)).split(b"\x00")
         *held, cash_weight = self._weights
         items: list[bytes] = []

@@ -41,6 +41,8 @@ _ATTEMPTS_MAX: Final = 5
 """A batch is decided anew when the journal has one of its keys; each time the keys found are known before."""
 
 BATCH_SIZES: Final = 14
+_FORESEEN_MAX: Final = 4
+"""Books of a batch whose documents are written during the commit; of more, nobody knows which are wanted."""
 _ROWS_OF_OTHERS_MAX: Final = 2
 """An opening with its first deposit."""
 
@@ -253,6 +255,9 @@ class Writer:
         if not draft.rows:
             return True
         self._is_appending = True
+        if len(draft.books) <= _FORESEEN_MAX:
+            # It runs once the rows are on their way: Postgres takes longer than this, and the caller waits for both.
+            asyncio.get_running_loop().call_soon(self._books.foresee, draft.books.values())
         asked_at = self._lease.now()
         try:
             await self._journal.append(draft.rows)

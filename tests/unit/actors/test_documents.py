@@ -207,6 +207,24 @@ def test_documents_are_encoded_once_for_each_book_and_valuation() -> None:
     assert books.documents(portfolio(1)).version == 4
 
 
+def test_what_was_foreseen_is_shown_only_once_it_is_committed_and_at_the_marks_of_then() -> None:
+    scribe = Scribe()
+    scribe.rows(opened(1, cash="10"))
+    scribe.rows(updated(1, buy("1", "2")))
+    books = Books(scribe.books, {})
+    before = books.documents(portfolio(1))
+    scribe.rows(updated(1, buy("1", "2")))
+    committed = scribe.books[portfolio(1)]
+    books.foresee([committed])
+    assert books.documents(portfolio(1)) is before
+    books.mark({X: Mark(Decimal(3), minutes(1))})
+    books.revalue()
+    books.replace(committed)
+    assert books.documents(portfolio(1)) == encode(committed, books.marks)
+    books.foresee([replace(committed, version=9)])
+    assert books.documents_of(committed).version == committed.version
+
+
 def test_an_older_mark_and_an_unknown_instrument_change_nothing() -> None:
     scribe = Scribe()
     scribe.rows(opened(1))
