@@ -54,10 +54,7 @@ def update(base_url: str, number: int, instruments: Sequence[int]) -> bytes:
 
 def updates(base_url: str, count: int, chance: random.Random) -> list[bytes]:
     """Requests of one transaction each, of portfolios and instruments that chance picks."""
-    return [
-        update(base_url, chance.randrange(PORTFOLIOS), [chance.randrange(POSITIONS)])
-        for _ in range(count)
-    ]
+    return [update(base_url, chance.randrange(PORTFOLIOS), [chance.randrange(POSITIONS)]) for _ in range(count)]
 
 
 def state_reads(base_url: str, count: int, chance: random.Random) -> list[bytes]:

@@ -97,7 +97,7 @@ class Store:
 
 
 async def _read(connection: Connection, statement: str, portfolio_id: PortfolioId) -> Book:
-    found = await connection.execute(statement, (portfolio_id,), binary=True)  # type: ignore[call-overload]
+    found = await connection.execute(statement, (portfolio_id,), binary=True)
     held = await connection.execute(_POSITIONS, (portfolio_id,), binary=True)
     row = await found.fetchone()
     if row is None:
@@ -114,7 +114,8 @@ async def _save(connection: Connection, decision: Decision) -> None:
         position = book.positions.get(instrument_id)
         if position is not None:
             await connection.execute(_HOLD, _position_row(book.portfolio_id, position))
-        elif instrument_id != book.base_currency:
+        else:
+            # Cash entries name the currency, which is never a position.
             await connection.execute(_CLOSE, (book.portfolio_id, instrument_id))
     await _record(connection, decision)
 
