@@ -1,7 +1,8 @@
 """One update at a time over the link, without HTTP, beside a single-row commit by pgbench, in turn.
 
-Both wait for one commit at a time to be on disk. pgbench inserts a row like the journal's, prepared, into a table with
-the journal's columns and indexes; its own log has the latency of each commit.
+All wait for one commit at a time to be on disk. pgbench inserts a row like the journal's, prepared, into a table with
+the journal's columns and indexes; its own log has the latency of each commit. The same by psycopg on an event loop, as
+the shards have it, tells how much of the distance is the driver's.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import dataclasses
 import subprocess
 import tempfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import uvloop
@@ -24,6 +26,7 @@ from benchmarks.effort import Effort
 from benchmarks.quantiles import Quantiles, median_of, quantiles
 from benchmarks.results import Line, Section
 from benchmarks.stand import Stand
+from persistence import postgres
 from persistence.migrate import Cluster, read_cluster
 from portfolio.ids import ShardId
 from serve_app.app import locate
@@ -42,18 +45,20 @@ def measure(stand: Stand, effort: Effort) -> Section:
         for number in range(-1, effort.rounds):
             kept = section if number >= 0 else Section("single commits, warm-up")
             with kept.round("update by link", number=number) as found:
-                found["ms"] = _shown(_by_link(read_cluster(dsn), effort.commits))
+                found["ms"] = _shown(_on_uvloop(_updated_s(read_cluster(dsn), effort.commits)))
             with kept.round("pgbench", number=number) as found:
                 found["ms"] = _shown(_by_pgbench(stand, effort.commits))
+            with kept.round("psycopg", number=number) as found:
+                found["ms"] = _shown(_on_uvloop(_committed_s(dsn, effort.commits)))
         connection.execute("drop table commit_floor")
         connection.execute("drop sequence commit_floor_seq")
-    section.lines = _lines(*(_median(section, what) for what in ("update by link", "pgbench")))
+    section.lines = _lines(*(_median(section, what) for what in ("update by link", "pgbench", "psycopg")))
     return section
 
 
-def _by_link(cluster: Cluster, count: int) -> list[float]:
+def _on_uvloop(measuring: Coroutine[Any, Any, list[float]]) -> list[float]:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_updated_s(cluster, count))
+        return runner.run(measuring)
 
 
 async def _updated_s(cluster: Cluster, count: int) -> list[float]:
@@ -72,6 +77,18 @@ async def _updated_s(cluster: Cluster, count: int) -> list[float]:
         answer.raised()
     for link in links.values():
         link.close()
+    return latencies
+
+
+async def _committed_s(dsn: str, count: int) -> list[float]:
+    """Seconds that each of `count` transactions took."""
+    statement = _SCRIPT.read_text(encoding="ascii").rstrip().removesuffix(";")
+    latencies = []
+    async with await postgres.connect(dsn) as connection:
+        for _ in range(count):
+            began = time.perf_counter()
+            await connection.execute(statement)
+            latencies.append(time.perf_counter() - began)
     return latencies
 
 
@@ -101,16 +118,15 @@ def _median(section: Section, what: str) -> Quantiles:
     return median_of([Quantiles(**one) for one in section.of(what, "ms")])
 
 
-def _lines(link: Quantiles, commit: Quantiles) -> list[Line]:
+def _lines(link: Quantiles, pgbench: Quantiles, psycopg_: Quantiles) -> list[Line]:
     return [
-        Line(
-            shows=5,
-            what=f"update by link, {name}",
-            figure=getattr(link, name),
-            unit="ms",
-            floor=getattr(commit, name),
-            floor_is="pgbench",
-            most=2.0 if name == "p50" else None,
-        )
-        for name in ("p50", "p90", "p99")
+        _line("p50", link.p50, "pgbench", pgbench.p50, most=2.0),
+        _line("p50", link.p50, "psycopg", psycopg_.p50),
+        _line("p90", link.p90, "pgbench", pgbench.p90),
+        _line("p99", link.p99, "pgbench", pgbench.p99),
     ]
+
+
+def _line(quantile: str, figure: float, floor_is: str, floor: float, most: float | None = None) -> Line:
+    what = f"update by link, {quantile}"
+    return Line(shows=5, what=what, figure=figure, unit="ms", floor=floor, floor_is=floor_is, most=most)
