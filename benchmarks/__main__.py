@@ -2,7 +2,7 @@
 
     python -m benchmarks [--quick] [--only paced,reads] [--sizes 1000,10000,100000] [--results DIRECTORY]
 
-Prints every round and a table, and writes results.json and, where matplotlib is installed, its plots. Nothing else should
+Prints every round and a table, and writes latest.json and, where matplotlib is installed, its plots. Nothing else should
 run on the machine; the CPU time that others took of it is beside every figure all the same.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.effort import FULL, QUICK
-from benchmarks.results import plain
+from benchmarks.results import Section, plain
 from benchmarks.suite import NAMES, measured
 
 
@@ -27,11 +27,15 @@ def main() -> None:
     wanted = chosen.only or [name for name in NAMES if not (chosen.quick and name == "scale")]
     told = machine.described()
     print(f"{told['cpu']}, {told['cores']} cores, load average {told['load_average'][0]:.2f}", flush=True)
-    versions, sections = measured(wanted, effort)
     chosen.results.mkdir(parents=True, exist_ok=True)
-    path = chosen.results / "results.json"
-    kept = {**told, **versions, "sections": [plain(section) for section in sections]}
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    path = chosen.results / "latest.json"
+    sections: list[Section] = []
+    for versions, found in measured(wanted, effort):
+        told |= versions
+        sections += found
+        # As far as it has come: half an hour of figures should not be lost to what fails at the end.
+        kept = {**told, "sections": [plain(section) for section in sections]}
+        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(report.table(sections))
     print(_plotted(path))
 

@@ -113,7 +113,7 @@ def _connected(
     try:
         for connection in connections:
             selector.register(connection, selectors.EVENT_READ)
-        yield selector, connections
+        yield selector, connections.copy()
     finally:
         selector.close()
         for connection in connections:

@@ -1,6 +1,6 @@
 """The figures as pictures, for readers: latencies by quantile, and throughput with what was promised.
 
-python -m benchmarks.plot benchmarks/results/results.json
+python -m benchmarks.plot benchmarks/results/latest.json
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from benchmarks import (
@@ -40,10 +40,13 @@ _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 
 
-def measured(wanted: Collection[str], effort: Effort) -> tuple[dict[str, str], list[Section]]:
-    """The versions of the servers, and the sections asked for."""
-    versions, sections = apart(_on_one_stand, wanted, effort) if {*_BESIDE_PEER, *_ALONE} & {*wanted} else ({}, [])
-    return versions, sections + [_APART[name](effort) for name in _APART if name in wanted]
+def measured(wanted: Collection[str], effort: Effort) -> Iterator[tuple[dict[str, str], list[Section]]]:
+    """The sections asked for as they come, with the versions of the servers where these are known."""
+    if {*_BESIDE_PEER, *_ALONE} & {*wanted}:
+        yield apart(_on_one_stand, wanted, effort)
+    for name, measure in _APART.items():
+        if name in wanted:
+            yield {}, [measure(effort)]
 
 
 def _on_one_stand(wanted: Collection[str], effort: Effort) -> tuple[dict[str, str], list[Section]]:

@@ -72,7 +72,7 @@ class Store:
         """A new portfolio. Raises PortfolioExists."""
         decision = decide(None, command, now=datetime.now(UTC))
         try:
-            async with self._connections.connection() as connection, connection.pipeline(), connection.transaction():
+            async with self._connections.connection() as connection, connection.transaction():
                 await connection.execute(_OPEN, (*_portfolio_row(decision.book), command.portfolio_id))
                 await _record(connection, decision)
         except psycopg.errors.UniqueViolation as error:
@@ -81,8 +81,8 @@ class Store:
 
     async def update(self, command: UpdatePortfolio) -> Book:
         """The book after the update, committed. Raises what `decide` raises, with nothing changed."""
-        # A pipeline: begin, lock and read go out together, and so do all that is written and the commit.
-        async with self._connections.connection() as connection, connection.pipeline(), connection.transaction():
+        # Not in a pipeline: that saves round trips of 50 µs, and costs this process more than it saves.
+        async with self._connections.connection() as connection, connection.transaction():
             book = await _read(connection, _LOCK, command.portfolio_id)
             decision = decide(book, command, now=datetime.now(UTC))
             await _save(connection, decision)
@@ -90,7 +90,7 @@ class Store:
 
     async def book(self, portfolio_id: PortfolioId) -> Book:
         """The committed book. Raises PortfolioNotFound."""
-        async with self._connections.connection() as connection, connection.pipeline(), connection.transaction():
+        async with self._connections.connection() as connection, connection.transaction():
             # One moment for both tables.
             await connection.execute("set transaction isolation level repeatable read read only")
             return await _read(connection, _PORTFOLIO, portfolio_id)
