@@ -50,6 +50,7 @@ def measure(stand: Stand, effort: Effort) -> Section:
             with section.round("updates", number=number) as found:
                 found["per_s"] = round(effort.rows / asyncio.run(_booked_s(stand.gateway, calls)), 1)
             rows = _newest_rows(connection, effort.rows)
+            stand.settle()
             with section.round("COPY", number=number) as found:
                 found["per_s"] = round(effort.rows / _copied_s(connection, rows), 1)
     updates, copy = (statistics.median(section.of(what, "per_s")) for what in ("updates", "COPY"))

@@ -47,9 +47,10 @@ class ClosedLoad(msgspec.Struct, frozen=True, tag=True):
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What a load came to. `cpu_us` is what a request cost the generator; `late_s` how long after it was due each was sent."""
+    """What a load came to: `asked` counts the warm-up too. `cpu_us` is what a request cost the generator; `late_s` how long after it was due each was sent."""
 
     latencies_s: dict[str, list[float]]
+    asked: int
     seconds: float
     cpu_us: float
     late_s: list[float]
@@ -80,7 +81,7 @@ def _run_open(load: OpenLoad) -> Observed:
                 latencies[connection.kind].append(time.perf_counter() - connection.since)
                 free.append(connection)
         cpu_us = (time.process_time() - cpu_s) / len(load.shots) * 1e6
-        return Observed(dict(latencies), time.perf_counter() - began, cpu_us, late)
+        return Observed(dict(latencies), len(load.shots), time.perf_counter() - began, cpu_us, late)
 
 
 def _run_closed(load: ClosedLoad) -> Observed:
@@ -102,7 +103,7 @@ def _run_closed(load: ClosedLoad) -> Observed:
                     asked += 1
                 else:
                     under_way -= 1
-        return Observed({"": latencies}, load.seconds, (time.process_time() - cpu_s) / asked * 1e6, [])
+        return Observed({"": latencies}, asked, load.seconds, (time.process_time() - cpu_s) / asked * 1e6, [])
 
 
 @contextmanager

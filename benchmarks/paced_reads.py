@@ -31,6 +31,7 @@ def measure(stand: Stand, peer_url: str, effort: Effort) -> Section:
     _offered(stand.base_url, _noops(stand, effort.warm_up_s), effort.warm_up_s, chance)
     for number in range(effort.rounds):
         for what in ("no-op", "state", "peer"):
+            stand.settle()
             with section.round(what, number=number) as found:
                 base_url = peer_url if what == "peer" else stand.base_url
                 reads = (
@@ -60,7 +61,7 @@ def _offered(base_url: str, reads: list[bytes], seconds: float, chance: random.R
     return {
         "read_ms": dataclasses.asdict(quantiles(observed.latencies_s["read"])),
         "write_ms": dataclasses.asdict(quantiles(observed.latencies_s["write"])),
-        "generator_cpu_us": observed.cpu_us,
+        "generator_cpu_us": round(observed.cpu_us, 1),
         "sent_late_ms": dataclasses.asdict(quantiles(observed.late_s)),
     }
 

@@ -89,12 +89,12 @@ def plain(section: Section) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return "/".join(_shown(part) for part in value.values())
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float) and abs(value) < 1_000
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    match value:
+        case dict():
+            return "(" + ", ".join(f"{name} {_shown(part)}" for name, part in value.items()) + ")"
+        case list():
+            return " ".join(map(_shown, value))
+        case float():
+            return f"{value:,.4g}" if abs(value) < 1_000 else f"{value:,.0f}"
+        case _:
+            return str(value)

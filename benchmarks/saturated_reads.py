@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from benchmarks import holdings
+from benchmarks.cpu_by_role import CpuByRole
 from benchmarks.effort import Effort
 from benchmarks.http_connection import get
 from benchmarks.load import ClosedLoad
@@ -31,6 +32,7 @@ def measure(stand: Stand, peer_url: str, effort: Effort) -> Section:
     kinds = _kinds(stand, peer_url)
     for number in range(effort.rounds):
         for connections in effort.connections:
+            stand.settle()
             for what, requests in kinds.items():
                 with section.round(what, connections=connections, number=number) as found:
                     base_url = peer_url if what == "peer" else stand.base_url
@@ -40,7 +42,8 @@ def measure(stand: Stand, peer_url: str, effort: Effort) -> Section:
 
 
 def saturated(base_url: str, connections: int, requests: list[bytes], effort: Effort) -> dict[str, object]:
-    """What a round came to: requests a second, their latency, and what each cost the generator."""
+    """What a round came to: requests a second, their latency, and the CPU time that each cost, by who spent it."""
+    cpu = CpuByRole()
     observed = applied(
         ClosedLoad(*holdings.address(base_url), connections, requests, effort.warm_up_s, effort.saturated_s)
     )
@@ -49,7 +52,8 @@ def saturated(base_url: str, connections: int, requests: list[bytes], effort: Ef
         "per_s": round(len(observed.latencies_s[""]) / observed.seconds, 1),
         "p50_ms": found.p50,
         "p99_ms": found.p99,
-        "generator_cpu_us": observed.cpu_us,
+        "generator_cpu_us": round(observed.cpu_us, 1),
+        "server_cpu_us": cpu.us_each(observed.asked),
     }
 
 

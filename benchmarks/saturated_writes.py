@@ -28,6 +28,7 @@ def measure(stand: Stand, peer_url: str, effort: Effort) -> Section:
     for number in range(effort.rounds):
         for connections in CONNECTIONS:
             for what, url in (("update", stand.base_url), ("peer", peer_url)):
+                stand.settle()
                 with section.round(what, connections=connections, number=number) as found:
                     found.update(saturated(url, connections, requests[url], effort))
     section.lines = [_line(section, connections) for connections in CONNECTIONS]

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fastapi import FastAPI, Response
 from ray import serve
 
 from actors.gateway import Gateway
+from actors.shard_status import ShardStatus
 from cluster.ray_profile import free_ports
 from cluster.service import Service
 from cluster.settings import Settings
 from persistence.embedded.postgres import EmbeddedPostgres
 from persistence.embedded.valkey import EmbeddedValkey
+from portfolio.errors import ShardUnavailable
+
+_SETTLE_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,26 @@ class Stand:
     noop_url: str
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
+
+    def settle(self) -> None:
+        """Return once the shards have nothing left to do of what was measured last; the next must not pay for it.
+
+        Raises TimeoutError.
+        """
+        deadline = time.monotonic() + _SETTLE_S
+        while not all(map(_is_idle, asyncio.run(self.gateway.statuses()).values())):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the shards are still busy after {_SETTLE_S:g} s")
+            time.sleep(0.1)
+
+
+def _is_idle(status: ShardStatus | ShardUnavailable) -> bool:
+    return (
+        isinstance(status, ShardStatus)
+        and not status.queue_depth
+        and not status.events_pending
+        and status.checkpoint_seq == status.head_seq
+    )
 
 
 @contextmanager
