@@ -107,7 +107,9 @@ def _newest_rows(connection: psycopg.Connection[tuple[object, ...]], count: int)
     """The newest `count` rows of the journal under other names, as COPY takes them."""
     columns = sql.SQL(", ").join(_RENAMED.get(name, sql.Identifier(name)) for name in _columns(connection))
     rows = sql.SQL(
-        "copy (select {} from journal where shard_id < {} order by recorded_at desc, shard_id, seq limit {}) to stdout"
+        "copy (select {} from"
+        " (select * from journal where shard_id < {} order by recorded_at desc, shard_id, seq limit {}) as newest"
+        " order by recorded_at, shard_id, seq) to stdout"
     ).format(columns, SHARD_OFFSET, count)
     with connection.cursor().copy(rows) as copy:
         return b"".join(copy)
@@ -121,11 +123,13 @@ def _columns(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
 
 def _copied_s(connection: psycopg.Connection[tuple[object, ...]], rows: bytes) -> float:
     """Seconds that one transaction takes which copies `rows` into the journal; they are gone afterwards."""
+    cursor = connection.cursor()
     began = time.perf_counter()
-    with connection.transaction(), connection.cursor().copy("copy journal from stdin") as copy:
+    with connection.transaction(), cursor.copy("copy journal from stdin") as copy:
         for first in range(0, len(rows), _BLOCK):
             copy.write(rows[first : first + _BLOCK])
     took_s = time.perf_counter() - began
+    assert cursor.rowcount == rows.count(b"\n"), f"COPY took {cursor.rowcount} rows"
     connection.execute("delete from journal where shard_id >= %s", (SHARD_OFFSET,))
     connection.execute("vacuum journal")
     return took_s
