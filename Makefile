@@ -41,7 +41,7 @@ MINUTES ?= 10
 chaos: $(DEV_STAMP) ## Faults under load from each of SEEDS='1 2 3', MINUTES=10 each; ARGS='...' adds options
 	@$(BIN)/python -m tests.chaos $(addprefix --seed ,$(SEEDS)) --minutes $(MINUTES) $(ARGS)
 
-bench: $(DEV_STAMP) ## Measure every figure beside its floor, half an hour and more; ARGS='--quick' takes two minutes
+bench: $(DEV_STAMP) ## Measure every figure beside its floor, half an hour and more; ARGS='--quick' takes three
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, types, import rules and the fast tests

@@ -42,7 +42,7 @@ def main() -> None:
 
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--quick", action="store_true", help="a few minutes, for a look; scale is left out")
+    options.add_argument("--quick", action="store_true", help="three minutes, for a look; scale is left out")
     options.add_argument("--only", type=_names, help=f"some of {','.join(NAMES)}")
     options.add_argument("--sizes", type=_counts, help="portfolios of each step of scale")
     options.add_argument("--results", type=Path, default=Path(__file__).with_name("results"), help="where files go")
