@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,7 +75,7 @@ def _throughput(lines: list[dict[str, Any]]) -> Figure:
 def _scale(section: dict[str, Any]) -> Figure:
     """Costs a unit, each relative to the smallest size: a straight line would stay at 1."""
     figure, axes = _figure()
-    costs = {
+    costs: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
         "memory a portfolio": ("load", lambda one: one["kb_per_portfolio"]),
         "update": ("update each", lambda one: 1 / one["per_s"]),
         "checkpoint a portfolio": ("update each", lambda one: one["checkpoint_s"] / one["portfolios"]),
