@@ -22,7 +22,7 @@ RUN_STAMP := $(if $(wildcard $(VENV)/.dev),$(DEV_STAMP),$(RUNTIME_STAMP))
 # An environment whose interpreter has gone is no environment.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/.stamp-*)
 
-.PHONY: help run test soak chaos check format lock setup clean
+.PHONY: help run test soak chaos bench check format lock setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ SEEDS ?=
 MINUTES ?= 10
 chaos: $(DEV_STAMP) ## Faults under load from each of SEEDS='1 2 3', MINUTES=10 each; ARGS='...' adds options
 	@$(BIN)/python -m tests.chaos $(addprefix --seed ,$(SEEDS)) --minutes $(MINUTES) $(ARGS)
+
+bench: $(DEV_STAMP) ## Measure every figure beside its floor, half an hour and more; ARGS='--quick' takes three
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, types, import rules and the fast tests
 	$(BIN)/ruff check .

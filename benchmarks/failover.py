@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
 import statistics
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -104,6 +106,7 @@ async def measure(service: ServiceProcess, kills: int) -> list[float]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=20)
+    options.add_argument("--json", type=Path, help="a file for the seconds of every kill")
     chosen = options.parse_args()
     with service_process(shard_count=SHARDS) as service:
         service.start()
@@ -115,6 +118,8 @@ def main() -> None:
             f"p50 {statistics.median(found):.2f}, p90 {found[int(0.9 * len(found))]:.2f}, max {found[-1]:.2f} "
             f"(steal {steal.share():.1%})"
         )
+        if chosen.json:
+            chosen.json.write_text(json.dumps(found), encoding="ascii")
         ray.shutdown()
         service.stop()
 

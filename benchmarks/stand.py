@@ -1,0 +1,111 @@
+"""What is measured: a service of its own on a scratch data directory and free ports, and the floors beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI, Response
+from ray import serve
+
+from actors.gateway import Gateway
+from actors.shard_status import ShardStatus
+from cluster.ray_profile import free_ports
+from cluster.service import Service
+from cluster.settings import Settings
+from persistence.embedded.postgres import EmbeddedPostgres
+from persistence.embedded.valkey import EmbeddedValkey
+from portfolio.errors import ShardUnavailable
+
+_SETTLE_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """The running service: its gateway by handles, its REST front, and the servers it stands on."""
+
+    gateway: Gateway
+    base_url: str
+    noop_url: str
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+
+    def settle(self) -> None:
+        """Return once the shards have nothing left to do of what was measured last; the next must not pay for it.
+
+        Raises TimeoutError.
+        """
+        deadline = time.monotonic() + _SETTLE_S
+        while not all(map(_is_idle, asyncio.run(self.gateway.statuses()).values())):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the shards are still busy after {_SETTLE_S:g} s")
+            time.sleep(0.1)
+
+
+def _is_idle(status: ShardStatus | ShardUnavailable) -> bool:
+    return (
+        isinstance(status, ShardStatus)
+        and not status.queue_depth
+        and not status.events_pending
+        and status.checkpoint_seq == status.head_seq
+    )
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A directory that is removed at the end."""
+    made = Path(tempfile.mkdtemp(prefix="portfolio-bench-", dir="/tmp"))
+    # Root's Postgres runs under another user, who has to get through.
+    made.chmod(0o711)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def stand_on(data_dir: Path) -> Iterator[Stand]:
+    """The service on what is in `data_dir`. The servers are started as the service does, and only handed to it."""
+    with EmbeddedPostgres(data_dir, progress=_tell) as postgres, EmbeddedValkey(data_dir) as valkey:
+        settings = Settings(
+            data_dir=data_dir, http_port=free_ports(1)[0], postgres_dsn=postgres.dsn, redis_url=valkey.url
+        )
+        service = Service(settings, _tell)
+        with service.running() as gateway, service.serving():
+            yield Stand(gateway, settings.base_url, f"{settings.base_url}/noop/", postgres, valkey)
+
+
+def _tell(step: str) -> None:
+    print(f"  {step}", flush=True)
+
+
+def deploy_noop(size: int) -> None:
+    """A route that does nothing but answer `size` bytes of JSON, on the same Serve profile: the floor."""
+    body = b'{"noop":"' + b"x" * max(0, size - 11) + b'"}'
+
+    def build() -> FastAPI:
+        app = FastAPI()
+
+        @app.get("/")
+        async def noop() -> Response:
+            return Response(body, media_type="application/json")
+
+        return app
+
+    class Noop:
+        """The ingress deployment; everything is in the ASGI application."""
+
+    deployment = serve.deployment(
+        name="noop",
+        max_ongoing_requests=2_000,
+        ray_actor_options={"num_cpus": 0},
+        logging_config={"enable_access_log": False},
+    )
+    serve.run(deployment(serve.ingress(build)(Noop)).bind(), name="noop", route_prefix="/noop")

@@ -1,0 +1,31 @@
+"""What the benchmarks quote: quantiles, and whether a promise is held."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.quantiles import quantiles
+from benchmarks.results import Line
+
+
+def test_quantiles_are_of_the_slowest() -> None:
+    found = quantiles([number / 1_000 for number in range(1_000)])
+    assert (found.p50, found.p90, found.p99, found.p999) == (500, 900, 990, 999)
+
+
+@pytest.mark.parametrize(
+    ("figure", "floor", "bounds", "held"),
+    [
+        (12.0, 10.0, {"most": 1.2}, True),
+        (12.1, 10.0, {"most": 1.2}, False),
+        (9.0, 1.0, {"most": 1.2, "enough": 10.0}, True),
+        (65.0, 100.0, {"least": 0.65}, True),
+        (64.0, 100.0, {"least": 0.65}, False),
+        (0.9, None, {"most": 1.0}, True),
+        (5.0, 1.0, {}, None),
+    ],
+)
+def test_a_promise_is_held_within_its_bounds(
+    figure: float, floor: float | None, bounds: dict[str, float], held: bool | None
+) -> None:
+    assert Line(shows=1, what="", figure=figure, unit="ms", floor=floor, **bounds).is_held is held  # type: ignore[arg-type]
