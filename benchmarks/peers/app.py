@@ -14,7 +14,7 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from redis.asyncio import Redis
 
-from actors.documents import state_document, to_json
+from actors.rendering import encode
 from benchmarks.peers.cache import Cache
 from benchmarks.peers.store import Store, pool
 from portfolio import money
@@ -22,7 +22,6 @@ from portfolio.book import Book
 from portfolio.commands import OpenPortfolio, UpdatePortfolio
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.transactions import Transaction, TransactionType
-from portfolio.valuation import value
 from serve_app import problems
 
 
@@ -91,7 +90,7 @@ def create_app(postgres_dsn: str, redis_url: str) -> FastAPI:
 
     async def _shown(book: Book) -> bytes:
         """The state of a committed book, in the cache from now on."""
-        state = to_json(state_document(book, value(book, {})))
+        state = encode(book, {}).state
         await cache.put(book.portfolio_id, book.version, state)
         return state
 
