@@ -28,7 +28,7 @@ from portfolio.commands import UpdatePortfolio
 from portfolio.transactions import Transaction, TransactionType
 
 CALL_SIZE: Final = 100
-CALLERS: Final = 4
+CALLERS: Final = 16
 WARM_UP_ROWS: Final = 20_000
 SHARD_OFFSET: Final = 1_000_000
 """Added to the shards' numbers; beyond any real one."""

@@ -11,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 from persistence.array_literal import plain_array, text_array
 from persistence.postgres import Connection, unavailable_on_error
 from persistence.statements import SQL
+from portfolio import ids
 from portfolio.book import Book, Mark, Position
 from portfolio.errors import Deposed
 from portfolio.ids import Currency, InstrumentId, PortfolioId, ShardId
@@ -178,7 +179,7 @@ def decode_position(columns: Sequence[Any]) -> Position:
     """A position of select_position_checkpoints, without the portfolio that it is of."""
     instrument_id, quantity, cost_basis, realized_pnl, mark_price, mark_time, last_updated = columns
     return Position(
-        instrument_id=InstrumentId(instrument_id),
+        instrument_id=ids.shared(instrument_id),
         quantity=quantity,
         cost_basis=cost_basis,
         realized_pnl=realized_pnl,

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any, Final, assert_never
 
 from persistence.array_literal import bytes_array, plain_array, text_array
-from portfolio import money
+from portfolio import ids, money
 from portfolio.entries import Booked, Entry, Opened, StatusChanged
 from portfolio.errors import Corrupt, PortfolioError
-from portfolio.ids import Currency, IdempotencyKey, InstrumentId, PortfolioId
+from portfolio.ids import Currency, IdempotencyKey, PortfolioId
 from portfolio.ports import Head, PendingRow, StoredRow
 from portfolio.status import Status
 from portfolio.transactions import Ratio, TransactionType
@@ -189,7 +189,7 @@ def _entry(rest: Sequence[Any]) -> tuple[Entry, IdempotencyKey | None, bytes | N
             transaction_id=transaction_id,
             transaction_id_given=given,
             transaction_type=TransactionType(transaction_type),
-            instrument_id=InstrumentId(instrument_id),
+            instrument_id=ids.shared(instrument_id),
             quantity=quantity,
             price=price,
             value=value,

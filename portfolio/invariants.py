@@ -21,14 +21,20 @@ def check_book(book: Book, before: Book | None = None) -> None:
     """
     known: Mapping[InstrumentId, Position] = before.positions if before is not None else {}
     costs = _sources(before) - before.cash if before is not None else money.ZERO_6
+    opened = 0
     for instrument_id in [name for name, held in book.positions.items() if known.get(name) is not held]:
         position = book.positions[instrument_id]
         _check_position(book, position)
         if instrument_id != position.instrument_id:
             raise _broken(book, f"the position of {instrument_id} is filed as {position.instrument_id}")
         costs = money.add(costs, position.cost_basis)
-    for instrument_id in [name for name, held in known.items() if book.positions.get(name) is not held]:
-        costs = money.add(costs, -known[instrument_id].cost_basis)
+        if instrument_id in known:
+            costs = money.add(costs, -known[instrument_id].cost_basis)
+        else:
+            opened += 1
+    if len(known) + opened != len(book.positions):
+        for closed in known.keys() - book.positions.keys():
+            costs = money.add(costs, -known[closed].cost_basis)
     sources = _sources(book)
     if book.cash + costs != sources:
         raise _broken(book, f"cash {book.cash} and costs {costs} differ from their sources {sources}")

@@ -94,7 +94,7 @@ def checked(transaction: Transaction, base_currency: Currency) -> Transaction:
     """
     kind = transaction.transaction_type
     is_cash = kind in CASH_ENTRIES
-    instrument_id(transaction.instrument_id)
+    instrument = instrument_id(transaction.instrument_id)
     if is_cash != (str(transaction.instrument_id) == base_currency):
         raise _wrong_instrument(transaction, base_currency)
     scale = money.CASH_SCALE if is_cash else money.QUANTITY_SCALE
@@ -111,7 +111,7 @@ def checked(transaction: Transaction, base_currency: Currency) -> Transaction:
         raise InvalidRequest(f"ratio is {transaction.ratio}, expected one with SPLIT and with no other", field="ratio")
     return Transaction(
         transaction_type=kind,
-        instrument_id=transaction.instrument_id,
+        instrument_id=instrument,
         quantity=money.add(quantity, money.ZERO_8),
         price=price,
         fee=fee,
