@@ -23,9 +23,9 @@ from persistence.migrate import read_cluster
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app import batches, health, openapi, portfolios, problems
-from serve_app.admission import Admission
 from serve_app.backend import Backend
 from serve_app.finding import find_shard
+from serve_app.hot_routes import with_hot_routes
 
 ONGOING_MAX: Final = 100_000
 """Serve lets requests beyond this wait; `admission` refuses them long before, so that none waits for others."""
@@ -70,8 +70,8 @@ async def connected(dsn: str) -> AsyncIterator[Backend]:
         directory.close()
 
 
-def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> FastAPI:
-    """The ASGI application; `connect` makes its backend when it starts."""
+def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> FastAPI:
+    """Every route and its documentation; `connect` makes the backend when it starts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -87,7 +87,6 @@ def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
         # A redirect would send callers to whatever host they named, by a way that the contract does not know.
         redirect_slashes=False,
     )
-    app.add_middleware(Admission)
     routers = [part.router for part in (portfolios, batches, health)]
     for router in routers:
         app.include_router(router)
@@ -101,7 +100,7 @@ def build(arguments: Arguments) -> serve.Application:
     dsn = arguments.postgres_dsn or Environment().postgres_dsn
     if not dsn:
         raise ValueError("no Postgres: set postgres_dsn in the application's args, or PORTFOLIO_POSTGRES_DSN")
-    ingress = serve.ingress(lambda: create_app(lambda: connected(dsn)))
+    ingress = serve.ingress(lambda: with_hot_routes(create_api(lambda: connected(dsn))))
     # An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms.
     deployment = serve.deployment(
         name="api",
