@@ -23,6 +23,7 @@ from actors.protocol import Answer, Endpoint, pack, refusal
 from actors.service import Service
 from actors.settings import ShardConfig
 from actors.shard import Shard
+from actors.stalls import StallWatcher
 from persistence import postgres
 from persistence.checkpoint import PostgresCheckpointStore
 from persistence.journal import PostgresJournal
@@ -59,7 +60,9 @@ class ShardActor:
         self._connections = postgres.pool(config.postgres_dsn, size_max=3)
         self._mirror = RedisMirror(config.redis_url)
         self._shard = self._new_shard()
-        self._service = Service(self._shard)
+        self._stalls = StallWatcher()
+        self._stalls.start()
+        self._service = Service(self._shard, self._stalls.seen)
         self._link_host = config.link_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]  # it has no annotations
         self._link = LinkServer(self._service, config.link_secret, config.socket_dir, self._link_host)
         self._endpoint: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
