@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
@@ -21,27 +22,41 @@ STALL_S: Final = 0.010
 """A loop that comes so much later than it was due has stalled."""
 _BEAT_S: Final = 0.010
 """Twice as often costs 1.4 % of a core instead of 0.9 in a process that has nothing else to do."""
-_LOG_PAUSE_S: Final = 1.0
-"""A machine that is short of CPU stalls all the time; the log takes one line in this time, and the counters all."""
+LOG_PAUSE_S: Final = 1.0
+"""The log takes one line in this time, the counters take all."""
+_STARVED_PAUSES: Final = 60
+"""A machine that is short of CPU holds everything up, all the time: so much rarer are lines of what waited."""
 _FRAMES_SHOWN: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A beat that came late; since the last one the loop's thread ran for `ran_s`, and garbage was collected for `gc_s`."""
+
+    due: float
+    lag_s: float
+    ran_s: float
+    gc_s: float
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the loop was at work; else it waited, for the CPU, for another thread of Python, or for a device."""
+        return self.ran_s > self.lag_s / 2
 
 
 @dataclass(slots=True)
 class Stalls:
-    """What was seen since the process started. Of `own` stalls, the loop's thread itself ran for more than half."""
+    """What was seen since the process started: all stalls, and the loop's own among them."""
 
     count: int = 0
     own: int = 0
     longest_s: float = 0.0
 
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A beat that came late, and for how much of the time since the last one the loop's thread was running."""
-
-    due: float
-    lag_s: float
-    ran_s: float
+    def add(self, beat: Beat) -> None:
+        """Count a late beat."""
+        self.count += 1
+        self.own += beat.is_own
+        self.longest_s = max(self.longest_s, beat.lag_s)
 
 
 class StallWatcher:
@@ -51,17 +66,19 @@ class StallWatcher:
     before the next beat is due goes unseen; one of 20 ms does not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log_pause_s: float = LOG_PAUSE_S) -> None:
         self.seen = Stalls()
+        self._log_pause_s = log_pause_s
         self._is_stopped = False
         self._late: deque[Beat] = deque()
         self._sampled: tuple[float, str] = (0.0, "")
-        self._logged_at = -_LOG_PAUSE_S
+        self._logged_at = float("-inf")
 
     def start(self) -> None:
         """Begin to watch the running loop."""
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
+        self._clock = _GarbageClock()
         self._ran_s = time.thread_time()
         self._due = time.perf_counter()
         self._beat()
@@ -70,12 +87,13 @@ class StallWatcher:
     def stop(self) -> None:
         """Watch no more."""
         self._is_stopped = True
+        self._clock.stop()
 
     def _beat(self) -> None:
         now, ran_s = time.perf_counter(), time.thread_time()
         if now - self._due > STALL_S:
-            self._late.append(Beat(self._due, now - self._due, ran_s - self._ran_s))
-        self._due, self._ran_s = now + _BEAT_S, ran_s
+            self._late.append(Beat(self._due, now - self._due, ran_s - self._ran_s, self._clock.spent_s))
+        self._due, self._ran_s, self._clock.spent_s = now + _BEAT_S, ran_s, 0.0
         if not self._is_stopped:
             self._loop.call_later(_BEAT_S, self._beat)
 
@@ -91,16 +109,32 @@ class StallWatcher:
                 self._note(self._late.popleft())
 
     def _note(self, beat: Beat) -> None:
-        self.seen.count += 1
-        self.seen.own += beat.ran_s > beat.lag_s / 2
-        self.seen.longest_s = max(self.seen.longest_s, beat.lag_s)
+        self.seen.add(beat)
         now = time.perf_counter()
-        if now - self._logged_at < _LOG_PAUSE_S:
+        if now - self._logged_at < self._log_pause_s * (1 if beat.is_own else _STARVED_PAUSES):
             return
         self._logged_at = now
         where = self._sampled[1] if self._sampled[0] == beat.due else "nothing was seen in time"
-        # Where it ran for a small part only, it was waiting: for the CPU, for another thread of Python, or for a device.
-        _log.warning("stalled for %.0f ms, running for %.0f: %s", beat.lag_s * 1_000, beat.ran_s * 1_000, where)
+        told_ms = [round(seconds * 1_000) for seconds in (beat.lag_s, beat.ran_s, beat.gc_s)]
+        _log.warning("stalled for %d ms, running for %d, collecting garbage for %d: %s", *told_ms, where)
+
+
+class _GarbageClock:
+    """How long the interpreter has been collecting garbage, since somebody last set it to 0."""
+
+    def __init__(self) -> None:
+        self.spent_s = 0.0
+        self._began = 0.0
+        gc.callbacks.append(self._take)
+
+    def _take(self, phase: str, _: object) -> None:
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self.spent_s += time.perf_counter() - self._began
+
+    def stop(self) -> None:
+        gc.callbacks.remove(self._take)
 
 
 def stack_of(frame: FrameType | None) -> str:
@@ -112,9 +146,9 @@ def stack_of(frame: FrameType | None) -> str:
 
 
 @contextmanager
-def stalls_watched() -> Iterator[Stalls]:
+def stalls_watched(log_pause_s: float = LOG_PAUSE_S) -> Iterator[Stalls]:
     """Meanwhile the running loop is watched; gives what is seen."""
-    watcher = StallWatcher()
+    watcher = StallWatcher(log_pause_s)
     watcher.start()
     try:
         yield watcher.seen

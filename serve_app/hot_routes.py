@@ -43,7 +43,7 @@ def _update(gateway: Gateway, request: Request, portfolio_id: PortfolioId, found
     return update(gateway, request, portfolio_id, found.idempotency_key, found.if_match)
 
 
-_HANDLERS: Final[Mapping[tuple[str, str], Handler]] = {
+HANDLERS: Final[Mapping[tuple[str, str], Handler]] = {
     ("GET", "state"): _state,
     ("GET", "positions"): _positions,
     ("POST", "update"): _update,
@@ -86,7 +86,7 @@ def _find(scope: Scope) -> tuple[Handler, PortfolioId, Conditions] | None:
     path = _PATH.fullmatch(scope["path"])
     if path is None:
         return None
-    handler = _HANDLERS.get((scope["method"], path[2]))
+    handler = HANDLERS.get((scope["method"], path[2]))
     conditions = conditions_of(scope["headers"])
     if handler is None or conditions is None:
         return None
