@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import pytest
@@ -36,18 +36,14 @@ NAMES = st.one_of(
 TAILS = st.sampled_from(
     ["state", "positions", "update", "status", "transactions", "State", "state/", "", "nothing", "state\n"]
 )
-QUERIES = st.sampled_from([b"", b"as_of_version=1", b"as_of=2025-01-01T00:00:00Z", b"as_of_version=x", b"any=1", b"="])
+QUERIES: Final = [b"", b"as_of_version=1", b"as_of=2025-01-01T00:00:00Z", b"as_of_version=x", b"any=1", b"="]
+HEADER_NAMES: Final = [b"idempotency-key", b"if-match", b"if-none-match", b"content-type", b"x-other"]
+HEADER_VALUES: Final = [
+    *(b"", b"k", b"*", b'"7"', b'"7.0"', b'W/"7.0"', b'"7.0", "8.0"', b"\xe9", b"a\tb", b" "),
+    *(b"k" * length for length in (200, 201, 255, 256, 1_000, 1_001)),
+]
 HEADERS = st.lists(
-    st.tuples(
-        st.sampled_from([b"idempotency-key", b"if-match", b"if-none-match", b"content-type", b"x-other"]),
-        st.one_of(
-            st.sampled_from(
-                [b"", b"k", b"*", b'"7"', b'"7.0"', b'W/"7.0"', b'"7.0", "8.0"', b"\xe9", b"a\tb", b" "]
-                + [b"k" * length for length in (200, 201, 255, 256, 1_000, 1_001)]
-            ),
-            st.binary(max_size=4),
-        ),
-    ),
+    st.tuples(st.sampled_from(HEADER_NAMES), st.one_of(st.sampled_from(HEADER_VALUES), st.binary(max_size=4))),
     max_size=3,
 )
 BODIES = st.sampled_from(
@@ -104,10 +100,10 @@ class Asked:
         }
 
 
-HOT_PATHS = st.sampled_from([("GET", "state"), ("GET", "positions"), ("POST", "update")])
+PLACES: Final = [("GET", "state"), ("GET", "positions"), ("POST", "update")]
 NEARLY_HOT = st.builds(
     lambda place, name, headers, body: Asked(place[0], f"{PATH}/{name}/{place[1]}", b"", tuple(headers), body),
-    HOT_PATHS,
+    st.sampled_from(PLACES),
     st.sampled_from(["P", "x" * 100, "x" * 101]),
     HEADERS,
     BODIES,
@@ -119,7 +115,7 @@ ANY = st.builds(
     st.sampled_from(["GET", "POST", "HEAD", "PUT", "OPTIONS", "get"]),
     NAMES,
     TAILS,
-    QUERIES,
+    st.sampled_from(QUERIES),
     HEADERS,
     BODIES,
     st.sampled_from(["", "/root"]),
@@ -164,6 +160,23 @@ def both_ways(shards: Shards) -> tuple[ASGIApp, ASGIApp]:
 async def test_both_ways_answer_alike(asked: Asked, shards: Shards) -> None:
     framework, short = both_ways(shards)
     assert await given_by(short, asked, shards) == await given_by(framework, asked, shards)
+
+
+@pytest.mark.parametrize(("method", "tail"), PLACES)
+async def test_both_ways_answer_alike_at_the_edge_of_the_plain_form(method: str, tail: str) -> None:
+    shards = Shards(answer=Answer(b"{}", '"7.0"', owner="1/3"))
+    framework, short = both_ways(shards)
+    plain = Asked(method, f"{PATH}/P/{tail}", body=UPDATE)
+    edges = [
+        *(replace(plain, query=query) for query in QUERIES),
+        *(replace(plain, headers=((name, value),)) for name in HEADER_NAMES for value in HEADER_VALUES),
+        *(replace(plain, headers=((name, b'"7"'), (name, b"*"))) for name in HEADER_NAMES),
+        *(replace(plain, path=f"{PATH}/{name}/{tail}") for name in ("x" * 100, "x" * 101, "P\n", "P/", "é")),
+        *(replace(plain, method=other) for other in ("HEAD", "PUT", "OPTIONS", "DELETE", "POST", "GET")),
+        replace(plain, root_path="/root"),
+    ]
+    for asked in edges:
+        assert await given_by(short, asked, shards) == await given_by(framework, asked, shards), asked
 
 
 HOT: Final = [
