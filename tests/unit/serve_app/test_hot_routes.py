@@ -174,6 +174,7 @@ async def test_both_ways_answer_alike_at_the_edge_of_the_plain_form(method: str,
         *(replace(plain, path=f"{PATH}/{name}/{tail}") for name in ("x" * 100, "x" * 101, "P\n", "P/", "é")),
         *(replace(plain, method=other) for other in ("HEAD", "PUT", "OPTIONS", "DELETE", "POST", "GET")),
         replace(plain, root_path="/root"),
+        replace(plain, root_path="/api/v1", path=f"/portfolio/P/{tail}"),
     ]
     for asked in edges:
         assert await given_by(short, asked, shards) == await given_by(framework, asked, shards), asked
