@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import uuid
@@ -15,6 +14,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors import owner
+from actors.garbage import look_rarely
 from actors.lease import boot_clock
 from actors.link_server import LinkServer
 from actors.names import NAMESPACE
@@ -100,9 +100,7 @@ class ShardActor:
             await self._recover()
             self._ready.set()
             self._serving.set()
-            # What recovery made lives as long as the process: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            look_rarely()
             await self._shard.run()
         except Deposed as error:
             _log.error("stopping for good: %s", error)

@@ -15,6 +15,7 @@ from ray import serve
 from ray.exceptions import RayError
 
 from actors.directory import Directory
+from actors.garbage import look_rarely
 from actors.gateway import Gateway
 from actors.protocol import Endpoint
 from actors.stalls import stalls_watched
@@ -30,6 +31,10 @@ from serve_app.hot_routes import with_hot_routes
 
 ONGOING_MAX: Final = 100_000
 """Serve lets requests beyond this wait; `admission` refuses them long before, so that none waits for others."""
+LOGGING: Final = {"enable_access_log": False, "log_level": "WARNING"}
+"""An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms. Switched off
+alone, its line is still made for every request, and then thrown away; the level spares that.
+"""
 _LOCATE_TIMEOUT_S: Final = 3.0
 _POOL_SIZE: Final = 4
 
@@ -66,6 +71,7 @@ async def connected(dsn: str) -> AsyncIterator[Backend]:
     directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
     try:
         async with postgres.pool(dsn, _POOL_SIZE) as connections:
+            look_rarely()
             with stalls_watched():
                 yield Backend(Gateway(directory, cluster.shard_map), PostgresHistory(connections))
     finally:
@@ -103,8 +109,6 @@ def build(arguments: Arguments) -> serve.Application:
     if not dsn:
         raise ValueError("no Postgres: set postgres_dsn in the application's args, or PORTFOLIO_POSTGRES_DSN")
     ingress = serve.ingress(lambda: with_hot_routes(create_api(lambda: connected(dsn))))
-    # An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms. Switched
-    # off alone, its line is still made for every request, and then thrown away: the level spares that.
     deployment = serve.deployment(
         name="api",
         max_ongoing_requests=ONGOING_MAX,
@@ -114,7 +118,7 @@ def build(arguments: Arguments) -> serve.Application:
         health_check_period_s=1,
         health_check_timeout_s=10,
         ray_actor_options={"num_cpus": 0},
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        logging_config=LOGGING,
     )
     application: serve.Application = deployment(ingress(_Api)).bind()
     return application
