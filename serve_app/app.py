@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
@@ -67,6 +69,7 @@ async def locate(shard_id: ShardId) -> Endpoint:
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Backend]:
     """The backend of one replica: links to the shards of this Ray cluster, and reads of the journal."""
+    _log_warnings()
     cluster = await asyncio.to_thread(read_cluster, dsn)
     directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
     try:
@@ -76,6 +79,12 @@ async def connected(dsn: str) -> AsyncIterator[Backend]:
                 yield Backend(Gateway(directory, cluster.shard_map), PostgresHistory(connections))
     finally:
         directory.close()
+
+
+def _log_warnings() -> None:
+    """Write warnings to the process' own standard error. Serve takes `sys.stderr` for its log, below the level of that."""
+    line = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=line, stream=sys.__stderr__)
 
 
 def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> FastAPI:
