@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import msgspec
 
@@ -16,6 +16,20 @@ from portfolio.errors import OutcomeUnknown, PortfolioError, ShardUnavailable
 _RESPONSES: Final = msgspec.msgpack.Decoder(Response)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _CONNECT_S: Final = 3.0
+_LOOK_S: Final = 0.05
+"""How often calls under way are looked at for those that have taken too long.
+
+One timer for all: one for each call would take a third of the time that the whole call takes here.
+"""
+
+
+class _Call(NamedTuple):
+    """A call under way: it is given up at `ends`, on the loop's clock, having waited for `timeout_s`."""
+
+    method: Method
+    answer: asyncio.Future[Answer]
+    ends: float
+    timeout_s: float
 
 
 class LinkClient(asyncio.Protocol):
@@ -26,7 +40,8 @@ class LinkClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._number = DISMISSAL
         self._is_dismissed = False
-        self._waiting: dict[int, tuple[Method, asyncio.Future[Answer]]] = {}
+        self._calls: dict[int, _Call] = {}
+        self._is_watched = False
         self._greeting: asyncio.Queue[bytes] | None = None
 
     @classmethod
@@ -97,16 +112,29 @@ class LinkClient(asyncio.Protocol):
             raise ShardUnavailable("the link to the shard is closed")
         self._number += 1
         number = self._number
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = (method, answer)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._calls[number] = _Call(method, answer, loop.time() + timeout_s, timeout_s)
+        self._watch()
         self._transport.write(framed(_ENCODER.encode(Request(number, method.value, msgspec.Raw(payload)))))
         try:
-            async with asyncio.timeout(timeout_s):
-                return await answer
-        except TimeoutError as error:
-            raise lost(method, f"the shard did not answer within {timeout_s:g} s") from error
+            return await answer
         finally:
-            self._waiting.pop(number, None)
+            self._calls.pop(number, None)
+
+    def _watch(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for call in self._calls.values():
+            if call.ends <= now:
+                _fail(call, f"the shard did not answer within {call.timeout_s:g} s")
+        self._is_watched = False
+        if self._calls:
+            self._watch()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not of asyncio's class, though they do all that it promises.
@@ -114,11 +142,9 @@ class LinkClient(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        for method, answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(lost(method, "the link to the shard was lost"))
-                answer.exception()
-        self._waiting.clear()
+        for call in self._calls.values():
+            _fail(call, "the link to the shard was lost")
+        self._calls.clear()
         if self._greeting is not None and not self._greeting.full():
             self._greeting.put_nowait(b"")
 
@@ -135,9 +161,16 @@ class LinkClient(asyncio.Protocol):
 
     def _settle(self, response: Response) -> None:
         self._is_dismissed |= response.number == DISMISSAL
-        _, answer = self._waiting.get(response.number, (None, None))
-        if answer is not None and not answer.done():
-            answer.set_result(response.answer)
+        call = self._calls.get(response.number)
+        if call is not None and not call.answer.done():
+            call.answer.set_result(response.answer)
+
+
+def _fail(call: _Call, what: str) -> None:
+    if not call.answer.done():
+        call.answer.set_exception(lost(call.method, what))
+        # Whoever asked may have gone; then nobody is to be told of an error that was never looked at.
+        call.answer.exception()
 
 
 def lost(method: Method, what: str) -> PortfolioError:

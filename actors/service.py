@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +26,7 @@ from actors.protocol import (
 )
 from actors.rendering import Encoded
 from actors.shard import Shard
+from actors.stalls import Stalls
 from actors.writer import Outcome
 from portfolio import ids
 from portfolio.book import Mark
@@ -44,8 +45,9 @@ BOOKS_BYTES_MAX: Final = 4 * 1024 * 1024
 class Service:
     """The methods of one shard. Reads are answered at once, from memory; writes and journal reads are awaited."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: Shard, stalls: Stalls | None = None) -> None:
         self._shard = shard
+        self._stalls = stalls or Stalls()
         self._pacer = shard.pacer()
         self._reads: Mapping[str, Callable[[Any], Answer]] = {
             Method.STATE: self._state,
@@ -110,7 +112,9 @@ class Service:
         return Answer()
 
     def _shard_status(self, _: None) -> Answer:
-        return Answer(pack(asdict(self._shard.status())))
+        seen = self._stalls
+        status = replace(self._shard.status(), stalls=seen.count, stalls_own=seen.own, stall_longest_s=seen.longest_s)
+        return Answer(pack(asdict(status)))
 
     async def _write(self, command: Command) -> Answer:
         # The books are taken first: a shard that stops right after the commit must not deny what it has booked.

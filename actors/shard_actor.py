@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import uuid
@@ -16,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors import owner
+from actors.garbage import look_rarely
 from actors.lease import boot_clock
 from actors.link_server import LinkServer
 from actors.names import NAMESPACE
@@ -24,6 +24,7 @@ from actors.protocol import Answer, Endpoint, pack, refusal
 from actors.service import Service
 from actors.settings import ShardConfig
 from actors.shard import Shard
+from actors.stalls import StallWatcher
 from persistence import postgres
 from persistence.checkpoint import PostgresCheckpointStore
 from persistence.journal import PostgresJournal
@@ -60,7 +61,9 @@ class ShardActor:
         self._connections = postgres.pool(config.postgres_dsn, size_max=3)
         self._mirror = RedisMirror(config.redis_url)
         self._shard = self._new_shard()
-        self._service = Service(self._shard)
+        self._stalls = StallWatcher()
+        self._stalls.start()
+        self._service = Service(self._shard, self._stalls.seen)
         self._link_host = config.link_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]  # it has no annotations
         self._link = LinkServer(self._service, config.link_secret, config.socket_dir, self._link_host)
         self._endpoint: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
@@ -98,9 +101,7 @@ class ShardActor:
             await self._recover()
             self._ready.set()
             self._serving.set()
-            # What recovery made lives as long as the process: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            look_rarely()
             await self._shard.run()
         except Deposed as error:
             _log.error("stopping for good: %s", error)

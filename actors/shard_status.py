@@ -50,6 +50,10 @@ class ShardStatus:
     quarantined_count: int
     quarantined: Mapping[PortfolioId, str]
     """Why each is in quarantine, of the first hundred."""
+    stalls: int = 0
+    stalls_own: int = 0
+    stall_longest_s: float = 0.0
+    """How often the event loop was held up, how often by work of its own, and for how long at most; see actors.stalls."""
 
 
 def status_of(

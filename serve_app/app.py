@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
@@ -15,20 +17,26 @@ from ray import serve
 from ray.exceptions import RayError
 
 from actors.directory import Directory
+from actors.garbage import look_rarely
 from actors.gateway import Gateway
 from actors.protocol import Endpoint
+from actors.stalls import stalls_watched
 from persistence import postgres
 from persistence.history import PostgresHistory
 from persistence.migrate import read_cluster
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app import batches, health, openapi, portfolios, problems
-from serve_app.admission import Admission
 from serve_app.backend import Backend
 from serve_app.finding import find_shard
+from serve_app.hot_routes import with_hot_routes
 
 ONGOING_MAX: Final = 100_000
 """Serve lets requests beyond this wait; `admission` refuses them long before, so that none waits for others."""
+LOGGING: Final = {"enable_access_log": False, "log_level": "WARNING"}
+"""An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms. Switched off
+alone, its line is still made for every request, and then thrown away; the level spares that.
+"""
 _LOCATE_TIMEOUT_S: Final = 3.0
 _POOL_SIZE: Final = 4
 
@@ -61,17 +69,26 @@ async def locate(shard_id: ShardId) -> Endpoint:
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Backend]:
     """The backend of one replica: links to the shards of this Ray cluster, and reads of the journal."""
+    _log_warnings()
     cluster = await asyncio.to_thread(read_cluster, dsn)
     directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
     try:
         async with postgres.pool(dsn, _POOL_SIZE) as connections:
-            yield Backend(Gateway(directory, cluster.shard_map), PostgresHistory(connections))
+            look_rarely()
+            with stalls_watched():
+                yield Backend(Gateway(directory, cluster.shard_map), PostgresHistory(connections))
     finally:
         directory.close()
 
 
-def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> FastAPI:
-    """The ASGI application; `connect` makes its backend when it starts."""
+def _log_warnings() -> None:
+    """Write warnings to the process' own standard error. Serve takes `sys.stderr` for its log, below the level of that."""
+    line = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=line, stream=sys.__stderr__)
+
+
+def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> FastAPI:
+    """Every route and its documentation; `connect` makes the backend when it starts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -87,7 +104,6 @@ def create_app(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
         # A redirect would send callers to whatever host they named, by a way that the contract does not know.
         redirect_slashes=False,
     )
-    app.add_middleware(Admission)
     routers = [part.router for part in (portfolios, batches, health)]
     for router in routers:
         app.include_router(router)
@@ -101,8 +117,7 @@ def build(arguments: Arguments) -> serve.Application:
     dsn = arguments.postgres_dsn or Environment().postgres_dsn
     if not dsn:
         raise ValueError("no Postgres: set postgres_dsn in the application's args, or PORTFOLIO_POSTGRES_DSN")
-    ingress = serve.ingress(lambda: create_app(lambda: connected(dsn)))
-    # An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms.
+    ingress = serve.ingress(lambda: with_hot_routes(create_api(lambda: connected(dsn))))
     deployment = serve.deployment(
         name="api",
         max_ongoing_requests=ONGOING_MAX,
@@ -112,7 +127,7 @@ def build(arguments: Arguments) -> serve.Application:
         health_check_period_s=1,
         health_check_timeout_s=10,
         ray_actor_options={"num_cpus": 0},
-        logging_config={"enable_access_log": False},
+        logging_config=LOGGING,
     )
     application: serve.Application = deployment(ingress(_Api)).bind()
     return application

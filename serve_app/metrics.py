@@ -31,10 +31,13 @@ _GAUGES: Final[Sequence[tuple[str, str, Figure]]] = (
     ("memory_bytes", "Resident memory of the shard's process", lambda status: status.memory_mb * _MB),
     ("recovery_seconds", "How long the last recovery took", lambda status: status.recovery_s),
     ("quarantined", "Portfolios in quarantine", lambda status: status.quarantined_count),
+    ("stall_longest_seconds", "Longest time that the event loop was held up", lambda status: status.stall_longest_s),
 )
 _COUNTERS: Final[Sequence[tuple[str, str, Figure]]] = (
     ("commits", "Batches committed since the shard started", lambda status: status.commits),
     ("rows", "Rows committed since the shard started", lambda status: status.rows),
+    ("stalls", "Times that the event loop was held up for more than 10 ms", lambda status: status.stalls),
+    ("stalls_own", "Those in which it was at work itself, rather than waiting", lambda status: status.stalls_own),
 )
 
 

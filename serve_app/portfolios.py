@@ -16,22 +16,32 @@ from portfolio.errors import InvalidRequest, PortfolioNotFound
 from portfolio.ids import PortfolioId
 from portfolio.status import Status
 from serve_app import examples
+from serve_app.answering import answered, read_now, unless_known, update
 from serve_app.backend import backend_of
 from serve_app.bodies import json_body, read
 from serve_app.cursors import CURSOR_LENGTH_MAX, cursor_of, place_of
-from serve_app.headers import expected_version, key_of, known_tags
+from serve_app.headers import (
+    IF_MATCH_LENGTH_MAX,
+    IF_NONE_MATCH_LENGTH_MAX,
+    expected_version,
+    key_of,
+    known_tags,
+)
 from serve_app.past import past_state
 from serve_app.problems import documented
 from serve_app.schemas import AnyCase, Moment, PortfolioOpening, PortfolioUpdate, StatusChange
 from serve_app.wire import Page, TransactionDocument
 
-router = APIRouter(prefix="/api/v1")
+BASE_PATH: Final = "/api/v1"
+router = APIRouter(prefix=BASE_PATH)
 
 PAGE_MAX: Final = 1_000
 PortfolioPath = Annotated[str, Path(alias="id", pattern=ids.PORTFOLIO_ID_PATTERN, examples=["PORTFOLIO-0001"])]
-KeyHeader = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
-MatchHeader = Annotated[str | None, Header(alias="If-Match", max_length=200)]
-NoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", max_length=1_000)]
+KeyHeader = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=ids.IDEMPOTENCY_KEY_LENGTH_MAX)
+]
+MatchHeader = Annotated[str | None, Header(alias="If-Match", max_length=IF_MATCH_LENGTH_MAX)]
+NoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", max_length=IF_NONE_MATCH_LENGTH_MAX)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)]
 
@@ -84,7 +94,7 @@ async def open_portfolio(request: Request, idempotency_key: KeyHeader = None) ->
     """Open a portfolio."""
     opening = await read(request, PortfolioOpening)
     answer = await backend_of(request).gateway.write(opening.command(key_of(idempotency_key)))
-    return _answered(answer, 201, {"Location": f"/api/v1/portfolio/{opening.portfolio_id}/state"})
+    return answered(answer, 201, {"Location": f"{BASE_PATH}/portfolio/{opening.portfolio_id}/state"})
 
 
 @router.get(
@@ -121,7 +131,7 @@ async def read_state(
     if as_of_version is not None or as_of is not None:
         return await _read_past(request, PortfolioId(portfolio_id), as_of_version, as_of, if_none_match)
     gateway = backend_of(request).gateway
-    return await _read_now(gateway.state, PortfolioId(portfolio_id), if_none_match)
+    return await read_now(gateway.state, PortfolioId(portfolio_id), if_none_match)
 
 
 async def _read_past(
@@ -134,14 +144,7 @@ async def _read_past(
     if version is not None and as_of is not None:
         raise InvalidRequest("as_of_version and as_of are both given, expected one", field="as_of")
     past = await past_state(backend_of(request).history, portfolio_id, version=version, as_of=as_of)
-    return _unless_known(Answer(past.state, past.etag), known_tags(if_none_match))
-
-
-async def _read_now(asked: Any, portfolio_id: PortfolioId, if_none_match: str | None) -> Response:
-    tags = known_tags(if_none_match)
-    # The shard need not send what the caller has: with one tag, which is the rule, it compares it itself.
-    answer = await asked(portfolio_id, tags[0] if len(tags) == 1 else None)
-    return _unless_known(answer, tags)
+    return unless_known(Answer(past.state, past.etag), known_tags(if_none_match))
 
 
 @router.get(
@@ -157,7 +160,7 @@ async def read_positions(
     request: Request, portfolio_id: PortfolioPath, if_none_match: NoneMatchHeader = None
 ) -> Response:
     """The positions now, cash among them."""
-    return await _read_now(backend_of(request).gateway.positions, PortfolioId(portfolio_id), if_none_match)
+    return await read_now(backend_of(request).gateway.positions, PortfolioId(portfolio_id), if_none_match)
 
 
 @router.post(
@@ -169,9 +172,8 @@ async def update_portfolio(
     request: Request, portfolio_id: PortfolioPath, idempotency_key: KeyHeader = None, if_match: MatchHeader = None
 ) -> Response:
     """Book transactions, in order, all or none. Answered once they are durable."""
-    update = await read(request, PortfolioUpdate)
-    command = update.command(PortfolioId(portfolio_id), key_of(idempotency_key), expected_version(if_match))
-    return _answered(await backend_of(request).gateway.write(command), 200)
+    gateway = backend_of(request).gateway
+    return await update(gateway, request, PortfolioId(portfolio_id), idempotency_key, if_match)
 
 
 @router.post(
@@ -185,7 +187,7 @@ async def change_status(
     """Give a portfolio another status."""
     change = await read(request, StatusChange)
     command = change.command(PortfolioId(portfolio_id), key_of(idempotency_key), expected_version(if_match))
-    return _answered(await backend_of(request).gateway.write(command), 200)
+    return answered(await backend_of(request).gateway.write(command), 200)
 
 
 @router.get(
@@ -236,25 +238,6 @@ def _transaction(booked: BookedTransaction) -> TransactionDocument:
         recorded_at=moment(booked.recorded_at),
         idempotency_key=booked.idempotency_key,
     )
-
-
-def _answered(answer: Answer, status: int, headers: dict[str, str] | None = None) -> Response:
-    sent = {**(headers or {}), **_signed(answer)}
-    if answer.replayed:
-        sent["Idempotent-Replayed"] = "true"
-    return Response(answer.body, status, sent, "application/json")
-
-
-def _unless_known(answer: Answer, tags: tuple[str, ...]) -> Response:
-    if answer.body is None or answer.etag in tags or tags == ("*",):
-        return Response(status_code=304, headers=_signed(answer))
-    return _answered(answer, 200)
-
-
-def _signed(answer: Answer) -> dict[str, str]:
-    """The headers that tell which version this is, and, of the present, which owner says so."""
-    tag = {"ETag": answer.etag or ""}
-    return tag if answer.owner is None else {**tag, "Shard-Epoch": answer.owner}
 
 
 def _page(items: list[Any], next_cursor: str | None) -> Response:

@@ -93,6 +93,12 @@ def problem_response(error: PortfolioError) -> Response:
     return _response(problem(error), status_of(error), None if wait_s is None else {"Retry-After": str(wait_s)})
 
 
+def unexpected_response(error: Exception) -> Response:
+    """The answer that tells of an error that is none of ours: its kind, and nothing that it may say of the inside."""
+    members = _members("internal-error", HTTPStatus.INTERNAL_SERVER_ERROR, type(error).__name__, {})
+    return _response(members, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def _response(members: Mapping[str, Any], status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
     sent = dict(headers or {})
     if status in _RETRY_AFTER_S:
@@ -137,8 +143,7 @@ def install(app: FastAPI) -> None:
         return _response({**members, "type": "about:blank"}, status, error.headers)
 
     async def unexpected(_: Request, error: Exception) -> Response:
-        members = _members("internal-error", HTTPStatus.INTERNAL_SERVER_ERROR, type(error).__name__, {})
-        return _response(members, HTTPStatus.INTERNAL_SERVER_ERROR)
+        return unexpected_response(error)
 
     app.add_exception_handler(PortfolioError, ours)
     app.add_exception_handler(RequestValidationError, form)

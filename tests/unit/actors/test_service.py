@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from actors.protocol import Answer, Fault, Method, PortfolioQuestion, UpdateOutcome, pack, unpack_answer
 from actors.service import Service
+from actors.shard_status import ShardStatus
+from actors.stalls import Stalls
 from portfolio.errors import BY_CODE, InsufficientPosition, InvalidRequest, ShardUnavailable
 from portfolio.ids import IdempotencyKey
 from tests.oracles.builders import buy, deposit, transaction
@@ -98,6 +100,13 @@ def test_any_bytes_are_answered(questions: list[tuple[str, bytes]]) -> None:
 @given(st.lists(st.tuples(st.sampled_from(Method), MESSAGES), max_size=6))
 def test_any_message_is_answered(questions: list[tuple[Method, Any]]) -> None:
     asyncio.run(_answers([(method, msgspec.msgpack.encode(message)) for method, message in questions]))
+
+
+async def test_a_status_tells_what_held_the_loop_up(running: RunningShard) -> None:
+    service = Service(running.shard, Stalls(count=7, own=2, longest_s=0.5))
+    answer = (await service.answer(Method.SHARD_STATUS, pack(None))).raised()
+    status = msgspec.msgpack.decode(answer.body or b"", type=ShardStatus)
+    assert (status.stalls, status.stalls_own, status.stall_longest_s) == (7, 2, 0.5)
 
 
 @given(st.lists(st.tuples(st.sampled_from((Method.OPEN, Method.UPDATE, Method.STATUS)), FIELDS), max_size=5))

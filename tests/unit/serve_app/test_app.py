@@ -18,8 +18,9 @@ from persistence.history import PostgresHistory
 from portfolio.errors import BY_CODE, PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import ShardMap
-from serve_app.app import create_app
+from serve_app.app import create_api
 from serve_app.backend import Backend
+from serve_app.hot_routes import with_hot_routes
 from tests.unit.serve_app.test_metrics import STATUS
 from tests.unit.serve_app.test_problems import CONTRACT, RETRY_AFTER
 
@@ -71,10 +72,10 @@ async def served(shards: Shards, history: Away | None = None) -> AsyncIterator[h
     async def connect() -> AsyncIterator[Backend]:
         yield Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, history or Away()))
 
-    app = create_app(connect)
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    api = create_api(connect)
+    transport = httpx.ASGITransport(app=with_hot_routes(api), raise_app_exceptions=False)
     async with (
-        app.router.lifespan_context(app),
+        api.router.lifespan_context(api),
         httpx.AsyncClient(transport=transport, base_url="http://service") as http,
     ):
         yield http

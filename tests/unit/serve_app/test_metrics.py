@@ -34,6 +34,9 @@ STATUS = ShardStatus(
     memory_mb=140.25,
     quarantined_count=101,
     quarantined={PortfolioId('P"\\1'): "a row is damaged", PortfolioId("P-2"): "another"},
+    stalls=12,
+    stalls_own=3,
+    stall_longest_s=0.075,
 )
 
 
@@ -69,6 +72,9 @@ def test_a_shards_figures_are_told_in_base_units() -> None:
         "memory_bytes": 140_250_000,
         "recovery_seconds": 1.5,
         "quarantined": 101,
+        "stalls_total": 12,
+        "stalls_own_total": 3,
+        "stall_longest_seconds": 0.075,
     }
     assert {name: _of(samples, f"portfolio_shard_{name}", shard="0") for name in expected} == expected
 
