@@ -15,6 +15,7 @@ from typing import Final
 from fastapi import FastAPI, Response
 from ray import serve
 
+from actors.garbage import look_rarely
 from actors.gateway import Gateway
 from actors.shard_status import ShardStatus
 from cluster.ray_profile import free_ports
@@ -23,6 +24,7 @@ from cluster.settings import Settings
 from persistence.embedded.postgres import EmbeddedPostgres
 from persistence.embedded.valkey import EmbeddedValkey
 from portfolio.errors import ShardUnavailable
+from serve_app.app import LOGGING
 
 _SETTLE_S: Final = 120.0
 
@@ -91,6 +93,8 @@ def deploy_noop(size: int) -> None:
     body = b'{"noop":"' + b"x" * max(0, size - 11) + b'"}'
 
     def build() -> FastAPI:
+        # What the service's own replica does for itself, the floor does too.
+        look_rarely()
         app = FastAPI()
 
         @app.get("/")
@@ -106,6 +110,6 @@ def deploy_noop(size: int) -> None:
         name="noop",
         max_ongoing_requests=2_000,
         ray_actor_options={"num_cpus": 0},
-        logging_config={"enable_access_log": False},
+        logging_config=LOGGING,
     )
     serve.run(deployment(serve.ingress(build)(Noop)).bind(), name="noop", route_prefix="/noop")
