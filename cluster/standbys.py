@@ -1,0 +1,99 @@
+"""One standby for each node: which are missing, which are too many, and what is done about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+
+from actors.names import NAMESPACE, node_digits, standby_name, standby_place, standbys_among
+from actors.settings import StandbyConfig
+from actors.standby_actor import StandbyStatus
+from cluster.nodes import alive_nodes
+from cluster.placement import actor_names, place_standby
+from persistence.migrate import Cluster
+
+_log = logging.getLogger(__name__)
+_STATUS_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The nodes that want a standby, each with a name that none has had, and the standbys that are not wanted."""
+
+    missing: dict[str, str]
+    surplus: tuple[str, ...]
+
+
+def plan(nodes: Iterable[str], names: Collection[str], owners: Collection[str]) -> Plan:
+    """One spare standby on each of `nodes`, given in full.
+
+    `names` are the actors that there are, `owners` those that are meant to own a shard: a standby among these is a shard
+    by now. Of several spare ones of a node the first stays. Those of other nodes wait for a node that is gone.
+    """
+    spare: dict[str, list[str]] = defaultdict(list)
+    numbers: dict[str, int] = defaultdict(int)
+    for name in sorted({*standbys_among(names), *standbys_among(owners)}, key=standby_place):
+        node, numbers[node] = standby_place(name)
+        if name not in owners:
+            spare[node].append(name)
+    wanted = {node_digits(node): node for node in nodes}
+    missing = {node: standby_name(digits, numbers[digits] + 1) for digits, node in wanted.items() if not spare[digits]}
+    surplus = [name for digits, found in spare.items() for name in (found[1:] if digits in wanted else found)]
+    return Plan(missing, tuple(surplus))
+
+
+class Standbys:
+    """Sees to it that each node has a standby. `config` gives what one is told, from its name and its node's digits."""
+
+    def __init__(self, config: Callable[[str, str], StandbyConfig], *, is_wanted: bool) -> None:
+        self._config = config
+        self._is_wanted = is_wanted
+
+    def see_to(self, names: Collection[str], owners: Collection[str]) -> None:
+        """Make what is missing and end what is too many."""
+        try:
+            nodes = [node.node_id for node in alive_nodes()] if self._is_wanted else []
+            found = plan(nodes, names, owners)
+            for node_id, name in found.missing.items():
+                place_standby(self._config(name, node_digits(node_id)), node_id)
+        except RayError as error:
+            _log.info("standbys cannot be seen to: %s", error)
+            return
+        dismiss(found.surplus)
+
+
+def dismiss(names: Iterable[str]) -> None:
+    """Have those end that have not become shards, nor are about to."""
+    for name in names:
+        with suppress(ValueError, RayError):
+            ray.get_actor(name, NAMESPACE).dismiss.remote()
+
+
+def spare_standbys(cluster: Cluster) -> list[str]:
+    """The standbys that are not meant to be shards. Raises RayError."""
+    owners = {shard.actor for shard in cluster.shards}
+    return [name for name in standbys_among(actor_names()) if name not in owners]
+
+
+async def standby_statuses(cluster: Cluster) -> list[StandbyStatus]:
+    """What each spare standby follows, of those that answer at once. Raises RayError."""
+    names = await asyncio.to_thread(spare_standbys, cluster)
+    found = await asyncio.gather(*map(_status, names))
+    return [status for status in found if status is not None]
+
+
+async def _status(name: str) -> StandbyStatus | None:
+    with suppress(ValueError, RayError, TimeoutError):
+        handle: Any = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+        async with asyncio.timeout(_STATUS_TIMEOUT_S):
+            status: StandbyStatus = await handle.standby_status.remote()
+            return status
+    return None
