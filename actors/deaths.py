@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection
+from contextlib import suppress
 
 from actors.owner import Owner, is_gone
 
@@ -30,13 +31,9 @@ class Deaths:
         owner = Owner.parse(text)
         if owner is None:
             return
-        try:
-            descriptor = os.pidfd_open(owner.pid)
-        except OSError:
-            self.news.set()
-            return
-        self._descriptors[text] = descriptor
-        asyncio.get_running_loop().add_reader(descriptor, self._tell, text)
+        with suppress(OSError):
+            descriptor = self._descriptors[text] = os.pidfd_open(owner.pid)
+            asyncio.get_running_loop().add_reader(descriptor, self._tell, text)
         if is_gone(text):
             # Its number may be another process' by now.
             self._tell(text)

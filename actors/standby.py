@@ -69,15 +69,16 @@ class Standby:
         self._deaths = Deaths()
         self._wards: dict[ShardId, Ward] = {}
         self.followers: dict[ShardId, Follower] = {}
-        self._frozen: frozenset[ShardId] = frozenset()
+        self.held: frozenset[ShardId] = frozenset()
+        """The shards whose newest checkpoint is in memory, or one of a moment ago."""
 
     async def bereaved(self) -> Ward:
         """A ward whose owner's process has ended, once there is one."""
         following = asyncio.ensure_future(self._follow())
         try:
             while (found := self.orphan()) is None:
-                await self._until_news()
                 await self._take_stock()
+                await self._until_news()
             return found
         finally:
             await end([following])
@@ -96,10 +97,7 @@ class Standby:
             await asyncio.wait_for(self._deaths.news.wait(), self._limits.standby_look_s)
 
     async def _take_stock(self) -> None:
-        if self._deaths.news.is_set():
-            # Whoever died is found among those known; Postgres is asked when the shard is taken.
-            self._deaths.news.clear()
-            return
+        self._deaths.news.clear()
         try:
             self._wards = wards_of(self._me, await self._look())
         except ShardUnavailable as error:
@@ -115,13 +113,12 @@ class Standby:
         while True:
             began = time.thread_time()
             known = dict(self.followers)
-            for shard_id, follower in known.items():
-                await _followed(shard_id, follower)
-            if known.keys() - self._frozen:
+            held = frozenset([shard_id for shard_id, follower in known.items() if await _is_held(shard_id, follower)])
+            if held - self.held:
                 # What was read of a shard stays: the collector need not look at it again, least of all in a takeover.
                 gc.collect()
                 gc.freeze()
-            self._frozen = frozenset(known)
+            self.held = held
             await asyncio.sleep(self._rest_s(time.thread_time() - began))
 
     def _rest_s(self, took_s: float) -> float:
@@ -134,11 +131,13 @@ class Standby:
         self._deaths.close()
 
 
-async def _followed(shard_id: ShardId, follower: Follower) -> None:
+async def _is_held(shard_id: ShardId, follower: Follower) -> bool:
     try:
         await follower.follow()
     except PortfolioError as error:
         _log.info("shard %s is not followed: %s", shard_id, error)
+        return False
+    return True
 
 
 def wards_of(me: Owner, shards: Iterable[Owned]) -> dict[ShardId, Ward]:

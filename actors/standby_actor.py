@@ -136,7 +136,7 @@ class StandbyActor(ShardActor):
     async def standby_status(self) -> StandbyStatus:
         """Which shards it follows, or which it has become."""
         config = self._standby_config
-        return StandbyStatus(config.actor, config.node, self._shard_id, tuple(sorted(self._standby.followers)))
+        return StandbyStatus(config.actor, config.node, self._shard_id, tuple(sorted(self._standby.held)))
 
     async def dismiss(self) -> None:
         """End for good, unless it has become a shard, or may be about to."""

@@ -20,7 +20,6 @@ from actors.gateway import Gateway
 from benchmarks.cpu_steal import CpuSteal
 from cluster.client import AsyncClient, attach, gateway_by_handles
 from cluster.standbys import standby_statuses
-from persistence.migrate import read_cluster
 from portfolio.commands import UpdatePortfolio
 from portfolio.errors import OutcomeUnknown, Unavailable
 from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId, ShardId
@@ -89,12 +88,11 @@ async def away_s(writers: list[Writer]) -> float:
         await asyncio.sleep(0.005)
 
 
-async def until_followed(service: ServiceProcess) -> None:
+async def until_followed() -> None:
     """Return once a standby follows shard 0."""
     async with asyncio.timeout(STANDBY_WAIT_S):
         while True:
-            standbys = await standby_statuses(read_cluster(service.postgres_dsn))
-            if any(ShardId(0) in standby.follows for standby in standbys):
+            if any(ShardId(0) in standby.follows for standby in await standby_statuses()):
                 return
             await asyncio.sleep(0.1)
 
@@ -111,7 +109,7 @@ async def measure(service: ServiceProcess, kills: int) -> list[float]:
     found: list[float] = []
     for _ in range(kills):
         if service.settings.standby:
-            await until_followed(service)
+            await until_followed()
         await asyncio.sleep(CALM_S)
         found.append(await away_s(writers))
         print(f"  {found[-1]:.3f} s", flush=True)

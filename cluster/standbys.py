@@ -83,15 +83,16 @@ def spare_standbys(cluster: Cluster) -> list[str]:
     return [name for name in standbys_among(actor_names()) if name not in owners]
 
 
-async def standby_statuses(cluster: Cluster) -> list[StandbyStatus]:
+async def standby_statuses() -> list[StandbyStatus]:
     """What each spare standby follows, of those that answer at once. Raises RayError."""
-    names = await asyncio.to_thread(spare_standbys, cluster)
-    found = await asyncio.gather(*map(_status, names))
-    return [status for status in found if status is not None]
+    names = standbys_among(await asyncio.to_thread(actor_names))
+    found = await asyncio.gather(*map(_status, sorted(names)))
+    return [status for status in found if status is not None and status.shard_id is None]
 
 
 async def _status(name: str) -> StandbyStatus | None:
-    with suppress(ValueError, RayError, TimeoutError):
+    # A shard that was made anew under a standby's name is none, and has nothing to say.
+    with suppress(ValueError, RayError, TimeoutError, AttributeError):
         handle: Any = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
         async with asyncio.timeout(_STATUS_TIMEOUT_S):
             status: StandbyStatus = await handle.standby_status.remote()

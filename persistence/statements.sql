@@ -135,7 +135,7 @@ where shard_id = %(shard_id)s;
 
 -- name: select_owners
 -- Who owns each shard and which actor is meant to, for a standby that looks for shards of its node.
-select shard_id, owner, actor from shards;
+select shard_id, owner, actor from shards order by shard_id;
 
 -- name: designate_heir
 -- A standby says that it is to own the shard of an owner whose process has ended. One that let go of the shard is named no
