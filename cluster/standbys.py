@@ -32,22 +32,26 @@ class Plan:
     surplus: tuple[str, ...]
 
 
-def plan(nodes: Iterable[str], names: Collection[str], owners: Collection[str]) -> Plan:
+def plan(
+    nodes: Iterable[str], names: Collection[str], owners: Collection[str], former: Collection[str] = frozenset()
+) -> Plan:
     """One spare standby on each of `nodes`, given in full.
 
-    `names` are the actors that there are, `owners` those that are meant to own a shard: a standby among these is a shard
-    by now. Of several spare ones of a node the first stays. Those of other nodes wait for a node that is gone.
+    `names` are the actors that there are, `owners` those that are meant to own a shard, `former` those that were: what was
+    made as a standby is spare if it is neither. Of several spare ones of a node the first stays. Former owners leave, and
+    those of other nodes wait for a node that is gone: both are ended.
     """
     spare: dict[str, list[str]] = defaultdict(list)
     numbers: dict[str, int] = defaultdict(int)
-    for name in sorted({*standbys_among(names), *standbys_among(owners)}, key=standby_place):
+    for name in sorted({*standbys_among([*names, *owners, *former])}, key=standby_place):
         node, numbers[node] = standby_place(name)
-        if name not in owners:
+        if name in names and name not in owners and name not in former:
             spare[node].append(name)
     wanted = {node_digits(node): node for node in nodes}
     missing = {node: standby_name(digits, numbers[digits] + 1) for digits, node in wanted.items() if not spare[digits]}
     surplus = [name for digits, found in spare.items() for name in (found[1:] if digits in wanted else found)]
-    return Plan(missing, tuple(surplus))
+    leaving = sorted(name for name in former if name in names and name not in owners)
+    return Plan(missing, (*surplus, *leaving))
 
 
 class Standbys:
@@ -56,12 +60,14 @@ class Standbys:
     def __init__(self, config: Callable[[str, str], StandbyConfig], *, is_wanted: bool) -> None:
         self._config = config
         self._is_wanted = is_wanted
+        self._owners: set[str] = set()
 
     def see_to(self, names: Collection[str], owners: Collection[str]) -> None:
         """Make what is missing and end what is too many."""
+        self._owners.update(standbys_among(owners))
         try:
             nodes = [node.node_id for node in alive_nodes()] if self._is_wanted else []
-            found = plan(nodes, names, owners)
+            found = plan(nodes, names, owners, self._owners)
             for node_id, name in found.missing.items():
                 place_standby(self._config(name, node_digits(node_id)), node_id)
         except RayError as error:

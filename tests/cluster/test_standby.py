@@ -47,10 +47,11 @@ def service() -> Iterator[ServiceProcess]:
 
 async def standing_by(shard_ids: Iterable[ShardId] = BOTH) -> StandbyStatus:
     """The standby, once there is one that holds these shards and no other."""
+    wanted = set(shard_ids)
     async with asyncio.timeout(STANDBY_WITHIN_S):
         while True:
             found = await standby_statuses()
-            if len(found) == 1 and set(found[0].follows) == set(shard_ids):
+            if len(found) == 1 and set(found[0].follows) == wanted:
                 return found[0]
             await asyncio.sleep(0.1)
 

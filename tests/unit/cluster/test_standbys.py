@@ -27,6 +27,12 @@ def test_of_two_that_are_spare_the_later_one_is_ended() -> None:
     assert plan([ONE], {SECOND, tenth}, ()) == Plan({}, (tenth,))
 
 
+def test_one_that_has_handed_its_shard_over_is_leaving_and_no_reason_to_end_another() -> None:
+    assert plan([ONE], {FIRST, SECOND}, {"shard-0.1"}, former={FIRST}) == Plan({}, (FIRST,))
+    assert plan([ONE], {"shard-0.1"}, {"shard-0.1"}, former={FIRST}) == Plan({ONE: SECOND}, ())
+    assert plan([ONE], {FIRST}, {FIRST}, former={FIRST}) == Plan({ONE: SECOND}, ())
+
+
 def test_those_of_nodes_that_are_gone_or_want_none_are_ended() -> None:
     assert plan([ONE], {FIRST, OTHER}, ()) == Plan({}, (OTHER,))
     assert plan([], {FIRST, OTHER}, {OTHER}) == Plan({}, (FIRST,))
