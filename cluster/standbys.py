@@ -26,7 +26,7 @@ _STATUS_TIMEOUT_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The nodes that want a standby, each with a name that none has had, and the standbys that are not wanted."""
+    """The nodes that want a standby, each with a name that no other has, and the standbys that are not wanted."""
 
     missing: dict[str, str]
     surplus: tuple[str, ...]
