@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
+from actors import ground
+from actors.ground import Ground
 from actors.pacing import Pacer
 from actors.rebuilding import rebuilt
 from actors.recent_keys import RecentKeys
@@ -16,13 +17,10 @@ from actors.settings import Limits
 from portfolio.book import Book, Mark
 from portfolio.errors import PortfolioQuarantined
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
-from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, SavedBooks, StoredRow
+from portfolio.ports import CheckpointStore, Claim, Journal, MarkStore, StoredRow
 from portfolio.sharding import shard_of
 
 _log = logging.getLogger(__name__)
-_EVER = datetime.min.replace(tzinfo=UTC)
-SLOW_COMMIT: Final = timedelta(seconds=30)
-"""A mark is seen some time after the moment it bears as recorded; looking this far back finds those that came late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,8 @@ class Recovered:
 class Recovery:
     """The way from what is stored to the books at the journal's head.
 
-    An owner takes it in one go. A successor reads ahead, again and again, while another one owns the shard; once it has
-    claimed the shard, only the last rows are left to read.
+    An owner takes it in one go. While another one owns the shard, a successor reads ahead row by row, and a standby
+    follows the checkpoints; once it has claimed the shard, only the last rows are left to read.
     """
 
     def __init__(
@@ -68,6 +66,7 @@ class Recovery:
         self._keys = RecentKeys(limits.recent_keys_max)
         self._keys_max = limits.recent_keys_max
         self._begun: _Begun | None = None
+        self._is_following = False
         self._seq = 0
 
     async def read_ahead(self) -> None:
@@ -75,6 +74,20 @@ class Recovery:
         if self._begun is None:
             await self._begin(await self._journal.look())
         await self._advance(await self._journal.look())
+
+    async def follow(self) -> None:
+        """Come up to the present owner's checkpoint; the rows after it are left to `complete`.
+
+        A book with a thousand rows between two checkpoints is read once. Raises Corrupt or ShardUnavailable.
+        """
+        self._is_following = True
+        claim = await self._journal.look()
+        base = self._begun.ground if self._begun is not None else None
+        if base is None or base.modulus != claim.modulus or base.saved.seq > claim.checkpoint_seq:
+            begun = await self._begin(claim)
+            self._build_on(await ground.examined(begun.ground, self._pacer))
+        elif base.saved.seq < claim.checkpoint_seq:
+            await self._renew(base)
 
     def leads_to(self, claim: Claim) -> bool:
         """Whether what was read ahead is a ground for `claim`: if the checkpoint has moved on, it must be known what it holds.
@@ -84,10 +97,10 @@ class Recovery:
         begun = self._begun
         if begun is None:
             return True
-        if begun.modulus != claim.modulus:
+        if begun.ground.modulus != claim.modulus:
             return False
-        if begun.saved.seq == claim.checkpoint_seq:
-            return True
+        if begun.ground.saved.seq == claim.checkpoint_seq or self._is_following:
+            return begun.ground.saved.seq <= claim.checkpoint_seq
         return claim.checkpoint_seq == claim.head.seq and not begun.replay.suspects
 
     async def complete(self, claim: Claim) -> Recovered:
@@ -97,10 +110,12 @@ class Recovery:
         """
         begun = self._begun
         # What was read ahead knows nothing of books that were set apart, or put back, since.
-        if begun is None or await self._checkpoints.quarantined() != begun.quarantined:
+        if begun is None or await self._checkpoints.quarantined() != begun.ground.quarantined:
             begun = await self._begin(claim)
+        elif self._is_following and begun.ground.saved.seq < claim.checkpoint_seq:
+            begun = await self._renew(begun.ground)
         await self._advance(claim)
-        replay = begun.replay
+        base, replay = begun.ground, begun.replay
         books = replay.books()
         if replay.suspects:
             # What looks broken may be the work of a newer owner, who has saved a checkpoint since the claim.
@@ -108,38 +123,44 @@ class Recovery:
         mended, quarantined = await _examine(replay.suspects, self._journal, self._pacer)
         if quarantined:
             await self._checkpoints.set_apart(quarantined, claim.epoch)
-        recorded = await self._marks.since(begun.marks_seen)
-        is_saved = claim.checkpoint_seq > begun.saved.seq
+        recorded = await self._marks.since(base.marks_seen)
+        is_saved = claim.checkpoint_seq > base.saved.seq
         books |= mended
         return Recovered(
-            saved=_with_held(begun.saved.positions, books) if is_saved else begun.saved.positions,
+            saved=_with_held(base.saved.positions, books) if is_saved else base.saved.positions,
             books=books,
             changed=frozenset() if is_saved else replay.changed,
             rebuilt=frozenset(mended),
             quarantined=quarantined,
-            marks={**begun.marks, **{found.instrument_id: found.mark for found in recorded}},
-            marks_seen=recorded[-1].recorded_at if recorded else begun.marks_seen,
+            marks={**base.marks, **{found.instrument_id: found.mark for found in recorded}},
+            marks_seen=recorded[-1].recorded_at if recorded else base.marks_seen,
             keys=self._keys,
             tail_rows=replay.rows,
         )
 
     async def _begin(self, claim: Claim) -> _Begun:
-        saved = await self._checkpoints.load()
+        loaded = await ground.load(claim.modulus, self._checkpoints, self._marks)
         after_seq = max(0, claim.head.seq - self._keys_max)
         self._keys.learn(await self._journal.recent_keys(after_seq))
         # Keys of before the shard branched off are among another one's rows: the journal's index knows them.
         self._keys.is_complete = self._keys.is_complete and not after_seq and not claim.branch.seq
-        recorded = await self._marks.since(_EVER)
-        self._seq = saved.seq
-        quarantined = await self._checkpoints.quarantined()
-        self._begun = _Begun(
-            saved=saved,
-            quarantined=quarantined,
-            modulus=claim.modulus,
-            replay=Replay(saved, quarantined, lambda found: shard_of(found, claim.modulus) == self._shard_id),
-            marks={found.instrument_id: found.mark for found in recorded},
-            marks_seen=earlier(recorded[-1].recorded_at, SLOW_COMMIT) if recorded else _EVER,
+        return self._build_on(loaded)
+
+    async def _renew(self, base: Ground) -> _Begun:
+        # Once some have been left out, the journal's index is asked for whatever is not known here.
+        if self._keys.is_complete:
+            self._keys.learn(await self._journal.recent_keys(base.saved.seq))
+        return self._build_on(await ground.renew(base, self._checkpoints, self._marks, self._pacer))
+
+    def _build_on(self, base: Ground) -> _Begun:
+        replay = Replay(
+            base.saved,
+            base.quarantined,
+            lambda found: shard_of(found, base.modulus) == self._shard_id,
+            base.sound,
         )
+        self._begun = _Begun(base, replay)
+        self._seq = base.saved.seq
         return self._begun
 
     async def _advance(self, claim: Claim) -> None:
@@ -166,17 +187,8 @@ def _with_held(
 class _Begun:
     """What was loaded first, and what is replayed on top of it."""
 
-    saved: SavedBooks
-    quarantined: Mapping[PortfolioId, str]
-    modulus: int
+    ground: Ground
     replay: Replay
-    marks: Mapping[InstrumentId, Mark]
-    marks_seen: datetime
-
-
-def earlier(moment: datetime, by: timedelta) -> datetime:
-    """`moment` less `by`, or `moment` if there is no such time."""
-    return moment - by if moment - datetime.min.replace(tzinfo=moment.tzinfo) > by else moment
 
 
 async def _examine(

@@ -35,13 +35,18 @@ class Replay:
     """Ledgers of the portfolios with rows in the tail.
 
     Those in quarantine are suspect from the beginning: the checkpoint has passed them by. Rows of portfolios that are not
-    `is_mine` are from before a split, and another shard's now.
+    `is_mine` are from before a split, and another shard's now. Books of the checkpoint that are `sound` were checked before.
     """
 
     def __init__(
-        self, saved: SavedBooks, quarantined: Mapping[PortfolioId, str], is_mine: Callable[[PortfolioId], bool]
+        self,
+        saved: SavedBooks,
+        quarantined: Mapping[PortfolioId, str],
+        is_mine: Callable[[PortfolioId], bool],
+        sound: frozenset[PortfolioId] = frozenset(),
     ) -> None:
         self._is_mine = is_mine
+        self._sound = sound
         self._saved = saved.books
         self._ledgers: dict[PortfolioId, Ledger] = {}
         known = {**saved.unreadable, **quarantined}
@@ -101,8 +106,9 @@ class Replay:
         Raises Corrupt if a damaged row may be another portfolio's than it says.
         """
         self._check_whose()
-        books: dict[PortfolioId, Book] = {}
-        for portfolio_id in (self._saved.keys() | self._ledgers.keys()) - self._suspects.keys():
+        untouched = self._sound - self._ledgers.keys() - self._suspects.keys()
+        books = {portfolio_id: self._saved[portfolio_id] for portfolio_id in untouched}
+        for portfolio_id in (self._saved.keys() | self._ledgers.keys()) - self._suspects.keys() - books.keys():
             try:
                 ledger = self._ledgers.get(portfolio_id)
                 book = self._saved[portfolio_id] if ledger is None else ledger.book()

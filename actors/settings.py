@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from portfolio.ids import ShardId
@@ -33,6 +33,11 @@ class Limits:
     """How long a move or a split may hold up writes before it is given up."""
     stand_by_s: float = 120.0
     """A successor that nobody has handed the shard to by then was forgotten by whoever made it."""
+    standby_look_s: float = 0.25
+    """How often a standby looks which shards are its node's. The end of an owner's process it is told at once."""
+    standby_share: float = 0.05
+    """Share of a core that a standby may take for following checkpoints, and how long it rests in between at most."""
+    standby_rest_max_s: float = 5.0
     lease_s: float = 3.0
     """How long an owner answers after it last proved to own its shard; a claimant waits as long."""
     heartbeat_interval_s: float = 0.75
@@ -49,8 +54,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardConfig:
-    """Everything one shard needs to know. `socket_dir` and `log_dir` are on the node where the shard runs.
+class Surroundings:
+    """Where things are. `socket_dir` and `log_dir` are on the node where the process runs."""
+
+    postgres_dsn: str
+    redis_url: str
+    link_secret: bytes
+    socket_dir: Path
+    log_dir: Path
+    link_host: str | None = "127.0.0.1"
+    """None: the address of the node where the process runs."""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig(Surroundings):
+    """Everything one shard needs to know.
 
     `actor` is the name of the shard's actor. A successor stands by until the owner before hands the shard over.
     """
@@ -58,11 +77,16 @@ class ShardConfig:
     shard_id: ShardId
     actor: str
     is_successor: bool = False
-    postgres_dsn: str
-    redis_url: str
-    link_secret: bytes
-    socket_dir: Path
-    log_dir: Path
-    link_host: str | None = "127.0.0.1"
-    """None: the address of the node where the shard runs."""
-    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandbyConfig(Surroundings):
+    """What the standby of a node is told: its name, and the first digits of Ray's id of the node."""
+
+    actor: str
+    node: str
+
+    def of_shard(self, shard_id: ShardId) -> ShardConfig:
+        """What it goes by once it has become a shard."""
+        shared = {part.name: getattr(self, part.name) for part in fields(Surroundings)}
+        return ShardConfig(shard_id=shard_id, actor=self.actor, **shared)

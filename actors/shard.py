@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from actors.books import Books
+from actors.ground import SLOW_COMMIT, earlier
 from actors.jobs import end, first_to_end
 from actors.lease import Lease
 from actors.names import actor_name
 from actors.pacing import Pacer
 from actors.rebuilding import rebuilt
-from actors.recovery import SLOW_COMMIT, Recovered, Recovery, earlier
+from actors.recovery import Recovered, Recovery
 from actors.serving import Serving, assembled
 from actors.settings import Limits
 from actors.shard_status import Phase, ShardStatus, status_of
@@ -173,14 +174,24 @@ class Shard:
     async def read_ahead(self) -> None:
         """Bring what another owner has committed into memory, so that little is left for `start`.
 
-        Raises ShardUnavailable, or Corrupt, after which `start` begins from nothing.
+        Raises ShardUnavailable, or Corrupt, after which it begins from nothing.
         """
+        await self._go_ahead(Recovery.read_ahead)
+
+    async def follow(self) -> None:
+        """Bring what another owner has saved into memory, which costs less than its every row, and leaves more for `start`.
+
+        Raises as `read_ahead` does.
+        """
+        await self._go_ahead(Recovery.follow)
+
+    async def _go_ahead(self, step: Callable[[Recovery], Awaitable[None]]) -> None:
         self._is_successor = True
         if self._ahead is None:
             self._ahead = self._recovery()
         try:
-            await self._ahead.read_ahead()
-        except BaseException:
+            await step(self._ahead)
+        except Corrupt:
             self._ahead = None
             raise
 

@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,11 +19,11 @@ from actors import owner
 from actors.garbage import look_rarely
 from actors.lease import boot_clock
 from actors.link_server import LinkServer
-from actors.names import NAMESPACE
+from actors.names import NAMESPACE, node_digits
 from actors.owner import Owner
 from actors.protocol import Answer, Endpoint, pack, refusal
 from actors.service import Service
-from actors.settings import ShardConfig
+from actors.settings import ShardConfig, Surroundings
 from actors.shard import Shard
 from actors.stalls import StallWatcher
 from persistence import postgres
@@ -40,12 +41,10 @@ _LOOK_S = 0.05
 _TAKE_OVER_S = 30.0
 
 
-def _log_to(config: ShardConfig) -> None:
-    """Keep the shard's log where an operator finds it after Ray's own session directory is gone."""
-    config.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handler = RotatingFileHandler(
-        config.log_dir / f"shard-{config.shard_id}.log", maxBytes=10_000_000, backupCount=3, encoding="utf-8"
-    )
+def log_to(log_dir: Path, name: str) -> None:
+    """Keep the log where an operator finds it after Ray's own session directory is gone."""
+    log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = RotatingFileHandler(log_dir / f"{name}.log", maxBytes=10_000_000, backupCount=3, encoding="utf-8")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", handlers=[handler], force=True
     )
@@ -55,54 +54,56 @@ class ShardActor:
     """One shard in a process of its own. Ray restarts the process when it dies; a deposed one is not restarted."""
 
     def __init__(self, config: ShardConfig) -> None:
-        _log_to(config)
-        self._config = config
+        self._set_up(config)
+        self._become(config, *self._new_shard(config))
+        self._begin()
+
+    def _set_up(self, surroundings: Surroundings) -> None:
+        """Make ready what does not depend on which shard it is."""
         self._incarnation = uuid.uuid4().hex
-        self._connections = postgres.pool(config.postgres_dsn, size_max=3)
-        self._mirror = RedisMirror(config.redis_url)
-        self._shard = self._new_shard()
+        self._node_id = str(ray.get_runtime_context().get_node_id())
+        self._me = Owner.here(node_digits(self._node_id), self._incarnation)
+        self._connections = postgres.pool(surroundings.postgres_dsn, size_max=3)
+        self._mirror = RedisMirror(surroundings.redis_url)
+        self._link_host = surroundings.link_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]  # it has no annotations
         self._stalls = StallWatcher()
         self._stalls.start()
-        self._service = Service(self._shard, self._stalls.seen)
-        self._link_host = config.link_host or str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]  # it has no annotations
-        self._link = LinkServer(self._service, config.link_secret, config.socket_dir, self._link_host)
         self._endpoint: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
         self._ready = asyncio.Event()
         self._called = asyncio.Event()
         self._serving = asyncio.Event()
+
+    def _become(self, config: ShardConfig, journal: PostgresJournal, shard: Shard) -> None:
+        """Be one shard from now on."""
+        log_to(config.log_dir, f"shard-{config.shard_id}")
+        self._config = config
+        self._journal = journal
+        self._shard = shard
+        self._service = Service(shard, self._stalls.seen)
+        self._link = LinkServer(self._service, config.link_secret, config.socket_dir, self._link_host)
+
+    def _begin(self) -> None:
         # Ray runs this on the actor's event loop, which must not be held: recovery is a task, methods await it.
         self._life = asyncio.create_task(self._live())
 
-    def _new_shard(self) -> Shard:
-        config = self._config
-        self._journal = PostgresJournal(
-            config.postgres_dsn, config.shard_id, self._owner(), self._connections, config.actor
-        )
-        return Shard(
+    def _new_shard(self, config: ShardConfig) -> tuple[PostgresJournal, Shard]:
+        journal = PostgresJournal(config.postgres_dsn, config.shard_id, str(self._me), self._connections, config.actor)
+        shard = Shard(
             shard_id=config.shard_id,
-            journal=self._journal,
-            epoch=lambda: self._journal.epoch,
+            journal=journal,
+            epoch=lambda: journal.epoch,
             checkpoints=PostgresCheckpointStore(config.shard_id, self._connections),
             marks=PostgresMarkStore(self._connections),
             mirror=self._mirror,
             limits=config.limits,
             is_gone=owner.is_gone,
         )
-
-    def _owner(self) -> str:
-        return str(Owner.here(ray.get_runtime_context().get_node_id()[:12], self._incarnation))
+        return journal, shard
 
     async def _live(self) -> None:
         try:
             await self._connections.open()
-            self._endpoint.set_result(await self._listen())
-            if self._config.is_successor:
-                await self._stand_by()
-            await self._recover()
-            self._ready.set()
-            self._serving.set()
-            look_rarely()
-            await self._shard.run()
+            await self._lead()
         except Deposed as error:
             _log.error("stopping for good: %s", error)
             await self._leave_for_good()
@@ -112,6 +113,20 @@ class ShardActor:
         except Exception:  # noqa: BLE001 - whatever it is, the journal knows better than this process.
             _log.exception("stopping, to be restarted and recover from the journal")
             os._exit(1)
+
+    async def _lead(self) -> None:
+        """What the actor does all its life. Raises Deposed or Corrupt."""
+        self._endpoint.set_result(await self._listen())
+        if self._config.is_successor:
+            await self._stand_by()
+        await self._serve()
+
+    async def _serve(self) -> None:
+        await self._recover()
+        self._ready.set()
+        self._serving.set()
+        look_rarely()
+        await self._shard.run()
 
     async def _stand_by(self) -> None:
         """Return once the shard is meant for this actor. Raises Deposed if it has not been for a long time."""
@@ -146,7 +161,7 @@ class ShardActor:
     async def _listen(self) -> Endpoint:
         socket_path, port = await self._link.start()
         return Endpoint(
-            node_id=ray.get_runtime_context().get_node_id(),
+            node_id=self._node_id,
             socket_path=str(socket_path),
             host=self._link_host,
             port=port,
@@ -164,6 +179,9 @@ class ShardActor:
 
     async def _leave_for_good(self) -> None:
         self._link.hang_up()
+        await self._end_for_good()
+
+    async def _end_for_good(self) -> None:
         # Those who wait have just been refused, and would not learn that nothing was booked if the process ended now.
         await asyncio.sleep(_FAREWELL_S)
         # The head node may be as far away as Postgres was when another owner took over.
@@ -179,15 +197,23 @@ class ShardActor:
         answers = await asyncio.gather(*(self._service.answer(method, payload) for method, payload in requests))
         return [pack(answer) for answer in answers]
 
-    async def config(self) -> ShardConfig:
+    async def config(self) -> Surroundings:
         """What the shard was told, for one that takes over from it or branches off it."""
         return self._config
 
-    async def is_owner(self) -> bool:
-        """Whether this actor owns the shard, or is about to, rather than standing by or leaving."""
-        if self._shard.has_let_go:
+    async def is_owner(self, shard_id: int) -> bool:
+        """Whether this actor owns that shard, or is about to, rather than standing by or leaving."""
+        if shard_id != self._config.shard_id or self._shard.has_let_go:
             return False
-        return not self._config.is_successor or bool(await self._is_meant())
+        return self._serving.is_set() or await self._may_be_meant()
+
+    async def _may_be_meant(self) -> bool:
+        """Whether nothing speaks against this actor: only a successor needs a word for it."""
+        try:
+            actor = await self._journal.designated()
+        except ShardUnavailable:
+            actor = None
+        return actor == self._config.actor or (actor is None and not self._config.is_successor)
 
     async def ready(self) -> None:
         """Return once a successor stands by, or has taken over already."""

@@ -21,6 +21,7 @@ import ray
 from actors.gateway import Gateway
 from benchmarks.cpu_steal import CpuSteal
 from cluster.client import AsyncClient, attach, gateway_by_handles
+from cluster.standbys import standby_statuses
 from portfolio.commands import UpdatePortfolio
 from portfolio.errors import OutcomeUnknown, Unavailable
 from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId, ShardId
@@ -35,26 +36,32 @@ WRITERS: Final = 4
 PAUSE_S: Final = 0.01
 """Between updates of a writer, and before an update that was refused is asked for again."""
 CALM_S: Final = 2.0
+"""After a kill, and again after the node has another standby: what starting that costs is over then."""
+STANDBY_WAIT_S: Final = 30.0
 BUY: Final = Transaction(
     transaction_type=TransactionType.BUY, instrument_id=InstrumentId("X"), quantity=Decimal(1), price=Decimal(10)
 )
 
 
 class Writer:
-    """Updates portfolios of one shard, one after the other, and knows when it was last acknowledged."""
+    """Updates portfolios of one shard, one after the other.
+
+    It knows when it was last acknowledged, and when that try was begun.
+    """
 
     def __init__(self, gateway: Gateway, portfolio_ids: list[PortfolioId]) -> None:
         self._gateway = gateway
         self._portfolio_ids = itertools.cycle(portfolio_ids)
         self._keys = itertools.count()
-        self.acknowledged_at = 0.0
+        self.last = (0.0, 0.0)
 
     async def run(self) -> None:
         """Update until cancelled; the same update again while its outcome is not known."""
         command = self._next()
         while True:
+            asked_at = time.monotonic()
             if await self._is_booked(command):
-                self.acknowledged_at = time.monotonic()
+                self.last = (asked_at, time.monotonic())
                 command = self._next()
             await asyncio.sleep(PAUSE_S)
 
@@ -77,11 +84,19 @@ async def away_s(writers: list[Writer]) -> float:
     psutil.Process(pid).kill()
     killed_at = time.monotonic()
     while True:
-        back_at = max(writer.acknowledged_at for writer in writers)
         # What was committed before the kill may be acknowledged a moment after it.
-        if back_at > killed_at + 0.1:
-            return back_at - killed_at
+        if after := [back_at for asked_at, back_at in (writer.last for writer in writers) if asked_at > killed_at]:
+            return min(after) - killed_at
         await asyncio.sleep(0.005)
+
+
+async def until_followed() -> None:
+    """Return once a standby follows shard 0."""
+    async with asyncio.timeout(STANDBY_WAIT_S):
+        while True:
+            if any(ShardId(0) in standby.follows for standby in await standby_statuses()):
+                return
+            await asyncio.sleep(0.1)
 
 
 async def measure(service: ServiceProcess, kills: int) -> list[float]:
@@ -95,8 +110,11 @@ async def measure(service: ServiceProcess, kills: int) -> list[float]:
     tasks = [asyncio.create_task(writer.run()) for writer in writers]
     found: list[float] = []
     for _ in range(kills):
+        if service.settings.standby:
+            await until_followed()
         await asyncio.sleep(CALM_S)
         found.append(await away_s(writers))
+        print(f"  {found[-1]:.3f} s", flush=True)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import ray
@@ -13,9 +14,10 @@ from ray.util import list_named_actors
 
 from actors.gateway import Gateway
 from actors.names import NAMESPACE
-from actors.settings import ShardConfig
+from actors.settings import ShardConfig, StandbyConfig, Surroundings
 from actors.shard_actor import ShardActor
 from actors.shard_status import Phase, ShardStatus
+from actors.standby_actor import StandbyActor
 from portfolio.errors import PortfolioError, ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app.finding import find_shard
@@ -32,9 +34,18 @@ def place(config: ShardConfig, *, name: str | None = None, node_id: str | None =
 
     It outlives whoever made it, and is restarted when it dies: on its node, or on another if the node is lost.
     """
-    remote: Any = ray.remote(ShardActor)
+    return _made(ShardActor, config, name or config.actor, node_id)
+
+
+def place_standby(config: StandbyConfig, node_id: str) -> None:
+    """Make the standby of a node. Once it is a shard, and its node is lost, Ray brings it to another as any shard."""
+    _made(StandbyActor, config, config.actor, node_id)
+
+
+def _made(kind: type[ShardActor], config: Surroundings, name: str, node_id: str | None) -> ActorHandle[Any]:
+    remote: Any = ray.remote(kind)
     actor: ActorHandle[Any] = remote.options(
-        name=name or config.actor,
+        name=name,
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,
@@ -77,6 +88,13 @@ def _why_not(found: ShardStatus | PortfolioError) -> str | None:
     if isinstance(found, PortfolioError):
         return found.detail
     return None if found.phase is Phase.SERVING else f"shard {found.shard_id} {found.reason or found.phase.value}"
+
+
+def end(names: Iterable[str]) -> None:
+    """End actors for good, whatever they do; those that are gone already are no error."""
+    for name in names:
+        with suppress(ValueError):
+            ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
 
 
 async def stop(shard_id: ShardId, timeout_s: float) -> None:

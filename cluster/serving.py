@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import (
     AbstractContextManager,
     ExitStack,
@@ -21,7 +21,7 @@ from ray import serve
 
 from actors.gateway import Gateway
 from actors.names import NAMESPACE, actor_name
-from actors.settings import Limits, ShardConfig
+from actors.settings import Limits, ShardConfig, StandbyConfig
 from cluster import front, haproxy, placement, ray_profile
 from cluster.balance import spread
 from cluster.client import check_listening
@@ -32,6 +32,7 @@ from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from cluster.shard_watch import SILENCE_LEASES, ShardWatch
 from cluster.signals import signals_kept
+from cluster.standbys import Standbys, spare_standbys
 from persistence.migrate import Cluster, read_cluster
 from persistence.signs_of_life import read_signs_of_life
 from portfolio.errors import ShardUnavailable
@@ -63,6 +64,7 @@ class Serving:
         self._report = report
         self._watching_ray = watching_ray
         self._runtime = RuntimeDir(settings.data_dir)
+        self._has_front = False
 
     @contextmanager
     def running(self) -> Iterator[Gateway]:
@@ -126,18 +128,44 @@ class Serving:
             link_secret=cluster.link_secret,
             socket_dir=self._runtime.links,
             log_dir=self.settings.data_dir / "log",
-            link_host=self.settings.link_host or (LOOPBACK if self.settings.ray_address is None else None),
+            link_host=self._link_host,
         )
+
+    def standby_config(self, actor: str, node: str, cluster: Cluster) -> StandbyConfig:
+        """What the standby of a node is told when it starts."""
+        return StandbyConfig(
+            actor=actor,
+            node=node,
+            postgres_dsn=self._postgres_dsn,
+            redis_url=self._redis_url,
+            link_secret=cluster.link_secret,
+            socket_dir=self._runtime.links,
+            log_dir=self.settings.data_dir / "log",
+            link_host=self._link_host,
+        )
+
+    @property
+    def _link_host(self) -> str | None:
+        return self.settings.link_host or (LOOPBACK if self.settings.ray_address is None else None)
 
     def _watch(self, cluster: Cluster) -> ShardWatch:
         def place(shard_id: ShardId, actor: str) -> None:
             placement.place(self.shard_config(shard_id, actor, cluster))
 
+        def see_to_standbys(alive: Collection[str], owners: Collection[str]) -> None:
+            # A start is not held up by processes that nobody needs yet.
+            if self._has_front:
+                standbys.see_to(alive, owners)
+
+        standbys = Standbys(
+            lambda actor, node: self.standby_config(actor, node, cluster), is_wanted=self.settings.standby
+        )
         return ShardWatch(
             look=lambda: read_signs_of_life(self._postgres_dsn),
             actors=placement.actor_names,
             place=place,
             silence_s=SILENCE_LEASES * Limits().lease_s,
+            see_to_standbys=see_to_standbys,
         )
 
     def _stop_shards(self, started: Cluster) -> None:
@@ -146,9 +174,12 @@ class Serving:
 
         try:
             # Some may have come of doubling since the start.
-            shards = read_cluster(self._postgres_dsn).shards
+            cluster = read_cluster(self._postgres_dsn)
         except ShardUnavailable:
-            shards = started.shards
+            cluster = started
+        shards = cluster.shards
+        # First, because a shard that does not stop in time is killed, and would have a successor.
+        placement.end(spare_standbys(cluster))
         asyncio.run(stop())
 
     @contextmanager
@@ -159,6 +190,7 @@ class Serving:
         serve.start(http_options={"host": settings.http_host, "port": settings.http_port})
         try:
             front.deploy(settings, self._postgres_dsn)
+            self._has_front = True
             yield
         finally:
             # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.

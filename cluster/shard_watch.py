@@ -67,11 +67,16 @@ class ShardWatch:
         actors: Callable[[], Collection[str]],
         place: Callable[[ShardId, str], None],
         silence_s: float,
+        see_to_standbys: Callable[[Collection[str], Collection[str]], None] = lambda alive, owners: None,
     ) -> None:
-        """`look` reads the rows, `actors` names the actors that live or are being restarted, `place` makes a missing one."""
+        """`look` reads the rows, `actors` names the actors that live or are being restarted, `place` makes a missing one.
+
+        `see_to_standbys` is told the actors that live, and those that are meant to own shards.
+        """
         self._look = look
         self._actors = actors
         self._place = place
+        self._see_to_standbys = see_to_standbys
         self._vigil = Vigil(silence_s)
         self._ended = threading.Event()
 
@@ -106,3 +111,5 @@ class ShardWatch:
                 _log.warning("shard %s has neither actor nor owner: it is placed anew", shard_id)
                 self._place(shard_id, wanted[shard_id])
                 self._vigil.forget(shard_id)
+        if not self._ended.is_set():
+            self._see_to_standbys(alive, wanted.values())

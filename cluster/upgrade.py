@@ -9,6 +9,7 @@ from cluster import client, front
 from cluster.console import Report
 from cluster.moving import move
 from cluster.settings import Settings
+from cluster.standbys import dismiss, spare_standbys
 from persistence.embedded.postgres import running_address
 from persistence.migrate import read_cluster
 
@@ -22,6 +23,8 @@ def upgrade(settings: Settings, report: Report) -> None:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     client.attach(settings)
     dsn = settings.postgres_dsn or running_address(settings.data_dir)
+    # The service makes new ones of the code on disk. An old one must not become a shard after the shards are replaced.
+    dismiss(spare_standbys(read_cluster(dsn)))
     asyncio.run(_replace_shards(dsn, report))
     report("replacing the REST front")
     front.deploy(settings, dsn)

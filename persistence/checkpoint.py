@@ -38,14 +38,23 @@ class PostgresCheckpointStore:
                 ((seq,),) = await self._rows(connection, "select_checkpoint_seq")
                 portfolios = await self._rows(connection, "select_portfolio_checkpoints")
                 positions = await self._rows(connection, "select_position_checkpoints")
-        held: dict[str, dict[InstrumentId, Position]] = defaultdict(dict)
-        for portfolio_id, *columns in positions:
-            position = decode_position(columns)
-            held[portfolio_id][position.instrument_id] = position
-        return _saved(seq, portfolios, held)
+        return _saved(seq, portfolios, positions)
 
-    async def _rows(self, connection: Connection, statement: str) -> list[tuple[Any, ...]]:
-        cursor = await connection.execute(SQL[statement], {"shard_id": self._shard_id})
+    async def load_changed(self, after_seq: int) -> SavedBooks:
+        """The books that rows after `after_seq` changed, as of the checkpoint. Raises ShardUnavailable."""
+        with unavailable_on_error(f"following the checkpoint of shard {self._shard_id}"):
+            async with self._connections.connection() as connection, connection.transaction():
+                await connection.execute(SQL["read_one_snapshot"])
+                ((seq,),) = await self._rows(connection, "select_checkpoint_seq")
+                between = {"after_seq": after_seq, "checkpoint_seq": seq}
+                changed = [name for (name,) in await self._rows(connection, "select_changed_portfolios", **between)]
+                some = {"portfolio_ids": changed}
+                portfolios = await self._rows(connection, "select_some_portfolio_checkpoints", **some)
+                positions = await self._rows(connection, "select_some_position_checkpoints", **some)
+        return _saved(seq, portfolios, positions)
+
+    async def _rows(self, connection: Connection, statement: str, **more: object) -> list[tuple[Any, ...]]:
+        cursor = await connection.execute(SQL[statement], {"shard_id": self._shard_id, **more})
         return await cursor.fetchall()
 
     async def save(self, checkpoint: Checkpoint, epoch: int) -> None:
@@ -98,9 +107,11 @@ class PostgresCheckpointStore:
             await connection.execute(SQL["upsert_position_checkpoints"], _position_columns(chunk))
 
 
-def _saved(
-    seq: int, portfolios: Sequence[Sequence[Any]], held: Mapping[str, Mapping[InstrumentId, Position]]
-) -> SavedBooks:
+def _saved(seq: int, portfolios: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]]) -> SavedBooks:
+    held: dict[str, dict[InstrumentId, Position]] = defaultdict(dict)
+    for portfolio_id, *columns in rows:
+        position = decode_position(columns)
+        held[portfolio_id][position.instrument_id] = position
     books: dict[PortfolioId, Book] = {}
     unreadable: dict[PortfolioId, str] = {}
     positions: dict[PortfolioId, frozenset[InstrumentId]] = {}

@@ -133,6 +133,15 @@ select
 from shards
 where shard_id = %(shard_id)s;
 
+-- name: select_owners
+-- Who owns each shard and which actor is meant to, for a standby that looks for shards of its node.
+select shard_id, owner, actor from shards order by shard_id;
+
+-- name: designate_heir
+-- A standby says that it is to own the shard of an owner whose process has ended. One that let go of the shard is named no
+-- more; and where Ray or another standby was quicker, another owner is.
+update shards set actor = %(heir)s where shard_id = %(shard_id)s and owner = %(predecessor)s;
+
 -- name: select_actor
 -- Which actor is meant to own a shard.
 select actor from shards where shard_id = %(shard_id)s;
@@ -360,6 +369,28 @@ select
 from positions
 join portfolios on portfolios.portfolio_id = positions.portfolio_id
 where portfolios.shard_id = %(shard_id)s;
+
+-- name: select_changed_portfolios
+-- Whose books a checkpoint may hold anew since the one at an earlier row.
+select distinct portfolio_id
+from journal
+where shard_id = %(shard_id)s and seq > %(after_seq)s and seq <= %(checkpoint_seq)s;
+
+-- name: select_some_portfolio_checkpoints
+-- A few of a shard's books, for a standby that has the others.
+select
+    portfolio_id, name, base_currency, allow_short, min_cash, status, version, cash, realized_pnl, income, fees, taxes,
+    net_deposits, transfers_at_cost, created_at, updated_at
+from portfolios
+where shard_id = %(shard_id)s and portfolio_id = any(%(portfolio_ids)s::text[]);
+
+-- name: select_some_position_checkpoints
+-- The positions of those books.
+select
+    positions.portfolio_id, instrument_id, quantity, cost_basis, positions.realized_pnl, trade_mark_price,
+    trade_mark_time, last_updated
+from positions
+where portfolio_id = any(%(portfolio_ids)s::text[]);
 
 -- name: upsert_portfolio_checkpoints
 -- Brings the books that changed up to the checkpoint; what an opening fixed is written too, so that it mends what was

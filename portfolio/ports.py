@@ -194,6 +194,9 @@ class CheckpointStore(Protocol):
     async def load(self) -> SavedBooks:
         """Every book, as of the newest checkpoint."""
 
+    async def load_changed(self, after_seq: int) -> SavedBooks:
+        """The books that rows after `after_seq` changed, as of the newest checkpoint."""
+
     async def save(self, checkpoint: Checkpoint, epoch: int) -> None:
         """Store a checkpoint, whole or not at all. Raises Deposed if `epoch` no longer owns the shard."""
 

@@ -10,8 +10,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util import list_named_actors
 
-from actors.names import NAMESPACE, names_of
-from actors.settings import ShardConfig
+from actors.names import NAMESPACE, names_of, standbys_among
+from actors.settings import Surroundings
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 
@@ -32,12 +32,12 @@ async def find_shard(shard_id: ShardId) -> Any:
     return await _owner_among(shard_id, candidates)
 
 
-async def any_config() -> ShardConfig:
-    """What any shard that answers was told: where the service keeps its data. Raises ShardUnavailable if none answers."""
+async def any_config() -> Surroundings:
+    """Where any shard or standby that answers keeps its data. Raises ShardUnavailable if none answers."""
     for handle in await asyncio.to_thread(lambda: _handles(_names())):
         try:
             async with asyncio.timeout(_ASK_TIMEOUT_S):
-                config: ShardConfig = await handle.config.remote()
+                config: Surroundings = await handle.config.remote()
                 return config
         except (RayError, TimeoutError):
             continue
@@ -45,7 +45,9 @@ async def any_config() -> ShardConfig:
 
 
 def _candidates(shard_id: ShardId) -> list[Any]:
-    return _handles(names_of(shard_id, _names()))
+    """The shard's own actors, and the standbys, one of which may have taken it over."""
+    names = _names()
+    return _handles([*names_of(shard_id, names), *standbys_among(names)])
 
 
 def _names() -> list[str]:
@@ -65,16 +67,22 @@ def _handles(names: Iterable[str]) -> list[Any]:
 
 
 async def _owner_among(shard_id: ShardId, candidates: Sequence[Any]) -> Any:
-    answers = await asyncio.gather(*map(_is_owner, candidates))
-    for handle, is_owner in zip(candidates, answers, strict=True):
-        if is_owner:
-            return handle
+    asked = [asyncio.ensure_future(_if_owner(handle, shard_id)) for handle in candidates]
+    try:
+        # One that is being restarted answers late; the one that owns the shard does not have to wait for it.
+        for answer in asyncio.as_completed(asked):
+            if (owner := await answer) is not None:
+                return owner
+    finally:
+        for question in asked:
+            question.cancel()
     raise ShardUnavailable(f"shard {shard_id} is on the move", shard=shard_id, moving=True)
 
 
-async def _is_owner(handle: Any) -> bool:
+async def _if_owner(handle: Any, shard_id: ShardId) -> Any | None:
+    """The same handle if its actor says that it owns the shard."""
     try:
         async with asyncio.timeout(_ASK_TIMEOUT_S):
-            return bool(await handle.is_owner.remote())
+            return handle if await handle.is_owner.remote(shard_id) else None
     except (RayError, TimeoutError):
-        return False
+        return None

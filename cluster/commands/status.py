@@ -10,8 +10,10 @@ import click
 from rich.table import Table
 
 from actors.shard_status import Phase, ShardStatus
+from actors.standby_actor import StandbyStatus
 from cluster import nodes
 from cluster.commands.calling import joined, run, wide_console
+from cluster.standbys import standby_statuses
 from portfolio.errors import PortfolioError
 from portfolio.ids import ShardId
 
@@ -21,15 +23,17 @@ Statuses = Mapping[ShardId, ShardStatus | PortfolioError]
 
 @click.command()
 def status() -> None:
-    """Show how every shard is doing, and which portfolios are in quarantine."""
+    """Show how every shard is doing, which standbys there are, and which portfolios are in quarantine."""
 
-    async def asked() -> tuple[Statuses, Mapping[ShardId, str]]:
+    async def asked() -> tuple[Statuses, Mapping[ShardId, str], list[StandbyStatus]]:
         found: Statuses = await (await joined()).statuses()
-        return found, await nodes.names_by_shard(found)
+        return found, await nodes.names_by_shard(found), await standby_statuses()
 
-    found, places = run(asked())
+    found, places, standbys = run(asked())
     wide = wide_console(_WIDTH_MIN)
     wide.print(_table(found, places))
+    for standby in standbys:
+        wide.print(_standby_line(standby), markup=False, soft_wrap=True)
     for line in _quarantine_lines(found.values()):
         wide.print(line, markup=False, soft_wrap=True)
     serving = [one for one in found.values() if isinstance(one, ShardStatus) and one.phase is Phase.SERVING]
@@ -54,6 +58,11 @@ def _table(found: Statuses, places: Mapping[ShardId, str]) -> Table:
             f"{one.memory_mb:,.0f}",
         )
     return table
+
+
+def _standby_line(standby: StandbyStatus) -> str:
+    followed = ", ".join(map(str, standby.follows)) or "none"
+    return f"{standby.actor} stands by for shards: {followed}"
 
 
 def _quarantine_lines(found: Iterable[ShardStatus | PortfolioError]) -> list[str]:

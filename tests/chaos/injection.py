@@ -219,4 +219,5 @@ _FAULTS: Final[Mapping[Kind, Callable[[Stand, Step], Fault]]] = {
     Kind.DISK_FULL: _fill_disk,
     Kind.CLOCK_JUMP: _jump,
     Kind.SECOND_OWNER: _own_twice,
+    Kind.KILL_STANDBY: partial(_kill, _role(Role.STANDBY)),
 }

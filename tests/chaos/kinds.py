@@ -40,6 +40,7 @@ class Kind(StrEnum):
     DISK_FULL = "disk full"
     CLOCK_JUMP = "clock jumps"
     SECOND_OWNER = "second owner forced alive"
+    KILL_STANDBY = "kill -9 standby"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ TRAITS: Final[Mapping[Kind, Trait]] = {
         target="second owner",
         duration_s=(1.0, 5.0),
     ),
+    Kind.KILL_STANDBY: _kill("the standby", weight=0.5),
 }
 
 HEAVY: Final = tuple(kind for kind in Kind if TRAITS[kind].is_heavy)

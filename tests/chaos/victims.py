@@ -31,6 +31,7 @@ class Role(Enum):
     """How Ray names the processes of a service; the value is what the name begins with."""
 
     SHARD = "ray::ShardActor"
+    STANDBY = "ray::StandbyActor"
     REPLICA = "ray::ServeReplica"
     HAPROXY = "haproxy"
     RAYLET = "raylet"

@@ -23,10 +23,13 @@ from tests.cluster.service_process import ServiceProcess, service_process
 
 
 @contextmanager
-def joined_service() -> Iterator[ServiceProcess]:
-    """A service of two shards that runs for as long as the block, and this process joined to no Ray but its."""
+def joined_service(*, standby: bool = False) -> Iterator[ServiceProcess]:
+    """A service of two shards that runs for as long as the block, and this process joined to no Ray but its.
+
+    Without a standby, so that it is Ray that brings back what dies, and no actor comes that a test did not make.
+    """
     ray.shutdown()
-    with service_process() as service:
+    with service_process(variables={"PORTFOLIO_STANDBY": str(standby)}) as service:
         service.start()
         attach(service.settings)
         try:

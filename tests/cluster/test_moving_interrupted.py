@@ -100,7 +100,7 @@ async def test_a_forgotten_successor_leaves_by_itself_and_hurts_nobody(service: 
         replace(config, actor=name, is_successor=True, limits=replace(config.limits, stand_by_s=0.5))
     )
     await forgotten.ready.remote()
-    assert not await forgotten.is_owner.remote()
+    assert not await forgotten.is_owner.remote(1)
     client = await AsyncClient.connect(service.settings)
     portfolio_id = next(found for found in _portfolios("FORGOTTEN") if shard_of(found, 2) == 1)
     await client.create(portfolio_id)

@@ -59,6 +59,24 @@ async def test_a_later_checkpoint_replaces_what_it_names_and_leaves_the_rest(sto
     assert (await checkpoints.load()).books == scribe.books
 
 
+async def test_what_changed_since_an_earlier_checkpoint_is_loaded_alone(store: Store) -> None:
+    scribe, checkpoints, journal = Scribe(), store.checkpoints(), store.journal()
+    claim = await journal.claim()
+    for number in (1, 2, 3):
+        await journal.append(scribe.rows(opened(number)))
+    await checkpoints.save(_checkpoint(3, scribe.books.values()), claim.epoch)
+    await journal.append(scribe.rows(updated(1, buy("2", "3"))))
+    before = scribe.books[portfolio(1)]
+    # This one is in the journal, and not in the checkpoint yet.
+    await journal.append(scribe.rows(updated(2, buy("2", "3"))))
+    await checkpoints.save(_checkpoint(4, [before]), claim.epoch)
+    changed = await checkpoints.load_changed(3)
+    assert (changed.seq, changed.books) == (4, {portfolio(1): before})
+    assert changed.positions == {portfolio(1): frozenset({X})}
+    assert (await checkpoints.load_changed(0)).books.keys() == scribe.books.keys()
+    assert (await checkpoints.load_changed(4)).books == {}
+
+
 async def test_a_position_at_zero_leaves_the_checkpoint(store: Store) -> None:
     scribe, checkpoints = Scribe(), store.checkpoints()
     claim = await store.journal().claim()

@@ -65,7 +65,8 @@ def shard_processes(service: RunningService) -> list[int]:
     found = []
     for process in psutil.process_iter():
         with suppress(OSError, psutil.Error):
-            is_shard = "ray::ShardActor" in " ".join(process.cmdline())
+            # A standby that has become one has its name, if not its command line.
+            is_shard = process.name().startswith("ray::ShardActor")
             if is_shard and needle in (Path("/proc") / str(process.pid) / "environ").read_bytes():
                 found.append(process.pid)
     return found

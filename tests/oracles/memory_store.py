@@ -278,6 +278,16 @@ class MemoryCheckpointStore:
         positions = {name: frozenset(book.positions) for name, book in stored.items()}
         return SavedBooks(self._shard.checkpoint_seq, books, dict(unreadable), positions)
 
+    async def load_changed(self, after_seq: int) -> SavedBooks:
+        loaded = await self.load()
+        changed = {row.entry.portfolio_id for row in self._shard.after(after_seq) if row.seq <= loaded.seq}
+        return SavedBooks(
+            loaded.seq,
+            {name: book for name, book in loaded.books.items() if name in changed},
+            {name: reason for name, reason in loaded.unreadable.items() if name in changed},
+            {name: held for name, held in loaded.positions.items() if name in changed},
+        )
+
     async def quarantined(self) -> Mapping[PortfolioId, str]:
         return {name: reason for name, (shard, reason) in self._quarantine.items() if shard == self._shard_id}
 

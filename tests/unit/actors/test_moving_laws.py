@@ -36,6 +36,8 @@ class Deed(Enum):
     SPLIT = auto()
     LOOK = auto()
     """A successor reads ahead."""
+    FOLLOW = auto()
+    """It follows the checkpoints instead, as a standby does."""
     HAND_OVER = auto()
     SAVE = auto()
     KILL = auto()
@@ -108,8 +110,9 @@ class Fleet:
             case Deed.SPLIT:
                 await self._split(shard_id)
             case Deed.LOOK:
-                heir = self._heirs.setdefault(shard_id, idle_memory_shard(self._database, shard_id=shard_id))
-                await heir.shard.read_ahead()
+                await self._heir(shard_id).shard.read_ahead()
+            case Deed.FOLLOW:
+                await self._heir(shard_id).shard.follow()
             case Deed.HAND_OVER:
                 await running.shard.hand_over("successor")
                 await self.start(shard_id, self._heirs.pop(shard_id, None))
@@ -127,6 +130,9 @@ class Fleet:
                 stored.books, stored.checkpoint_seq = {}, 0
                 self._heirs.pop(shard_id, None)
                 await self.start(shard_id)
+
+    def _heir(self, shard_id: ShardId) -> IdleShard:
+        return self._heirs.setdefault(shard_id, idle_memory_shard(self._database, shard_id=shard_id))
 
     async def _split(self, shard_id: ShardId) -> None:
         modulus = self.shards.moduli[shard_id]
