@@ -65,6 +65,7 @@ class Publisher:
         self._announcing = asyncio.Lock()
         self._server_run = ""
         self._next_look = 0.0
+        self._next_announcement = 0.0
         self.is_reachable = True
 
     @property
@@ -183,6 +184,7 @@ class Publisher:
                     await asyncio.sleep(self._limits.mirror_interval_s)
                     continue
                 try:
+                    await self._gather()
                     async with self._announcing:
                         await self._announce_next()
                     failures = 0
@@ -190,6 +192,13 @@ class Publisher:
                     failures += 1
                     self._report(failures, error)
                     await asyncio.sleep(_pause_s(failures))
+
+    async def _gather(self) -> None:
+        """Let events that come close together share a call, which takes longer than to book what they tell."""
+        now = time.monotonic()
+        if now < self._next_announcement and len(self._pending) < _EVENTS_PER_CALL_MAX:
+            await asyncio.sleep(self._next_announcement - now)
+        self._next_announcement = time.monotonic() + self._limits.events_interval_s
 
     async def _announce_next(self) -> None:
         batch = [self._pending[index] for index in range(min(len(self._pending), _EVENTS_PER_CALL_MAX))]

@@ -45,6 +45,8 @@ class Limits:
     mirror_interval_s: float = 0.05
     mirror_batch_max: int = 100
     mirror_look_interval_s: float = 1.0
+    events_interval_s: float = 0.01
+    """Between two announcements; the first after a quiet time is made at once."""
     mirror_share: float = 0.15
     events_share: float = 0.35
     """Shares of the loop that these may take while there is more to do, so that writes and reads come first."""

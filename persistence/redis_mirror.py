@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, TypeVar, cast
 
@@ -22,6 +23,7 @@ WEIGHTS_TTL_S: Final = 300
 VERSION_TTL_S: Final = 86_400
 """The guard outlives what it guards, so that an old picture cannot come back when the new one has expired."""
 _TIMEOUT_S: Final = 1.0
+_TRIM_INTERVAL_S: Final = 0.5
 Result = TypeVar("Result")
 
 # Versions are compared as zero-padded text, because a number in Lua holds 53 bits only.
@@ -56,6 +58,7 @@ class RedisMirror:
             retry=Retry(NoBackoff(), 0),
         )
         self._digest: str | None = None
+        self._next_trim = 0.0
         self._announcing: AsyncScript | None = None
 
     async def server_run(self) -> str:
@@ -94,14 +97,21 @@ class RedisMirror:
             self._announcing = self._redis.register_script(_ANNOUNCE)
         keys = [STREAM, f"portfolio:shard:{fence.shard_id}:epoch"]
         epoch = f"{fence.epoch:020d}"
-        # First, because a server whose memory is full still trims, and then has room again.
-        await self._redis.xtrim(STREAM, maxlen=STREAM_LENGTH_MAX, approximate=True)
+        await self._trim()
         if not await self._announcing(keys=keys, args=[epoch, VERSION_TTL_S, *events]):
             raise MirrorUnavailable(f"a later epoch of shard {fence.shard_id} than {fence.epoch} announces now")
 
+    async def _trim(self) -> None:
+        """Shorten the stream, now and then. Before anything is added: a server whose memory is full then has room again."""
+        now = time.monotonic()
+        if now >= self._next_trim:
+            await self._redis.xtrim(STREAM, maxlen=STREAM_LENGTH_MAX, approximate=True)
+            self._next_trim = now + _TRIM_INTERVAL_S
+
     async def _translated(self, doing: Awaitable[Result]) -> Result:
         try:
-            return await asyncio.wait_for(doing, 5 * _TIMEOUT_S)
+            async with asyncio.timeout(5 * _TIMEOUT_S):
+                return await doing
         except (RedisError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error
         except RuntimeError as error:
