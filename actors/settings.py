@@ -52,7 +52,7 @@ class Limits:
     """Shares of the loop that these may take while there is more to do, so that writes and reads come first."""
     pressed_share: float = 0.3
     """What is left of those shares while more writes wait than `pressed_commands`."""
-    pressed_commands: int = 50
+    pressed_commands: int = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
