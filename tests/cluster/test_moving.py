@@ -110,6 +110,7 @@ async def test_a_shard_moves_again_and_again_under_load(
     assert not any(map(psutil.pid_exists, before))
 
 
+@pytest.mark.soak
 async def test_the_shards_are_doubled_under_load(service: ServiceProcess, capsys: pytest.CaptureFixture[str]) -> None:
     splits: list[Split] = []
     async with writing(service) as writers:

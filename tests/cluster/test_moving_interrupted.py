@@ -144,6 +144,7 @@ def _await_release(service: ServiceProcess, name: str) -> None:
             assert time.monotonic() < deadline
 
 
+@pytest.mark.soak
 async def test_a_doubling_that_is_killed_twice_is_gone_on_with(service: ServiceProcess) -> None:
     portfolios = _portfolios("DOUBLED")
     async with writing(service, portfolios):
