@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import selectors
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -66,14 +66,16 @@ def _run_open(load: OpenLoad) -> Observed:
     latencies: dict[str, list[float]] = defaultdict(list)
     late: list[float] = []
     # select() takes its timeout in microseconds, epoll in milliseconds, which would be part of every latency.
-    with _connected(load, selectors.SelectSelector()) as (selector, free):
+    with _connected(load, selectors.SelectSelector()) as (selector, connections):
+        # In turn, so that none is left alone for so long that the server closes it.
+        free = deque(connections)
         size, cpu_s = len(free), time.process_time()
         began = time.perf_counter() + _HEAD_START_S
         left = iter(load.shots)
         shot = next(left, None)
         while shot is not None or len(free) < size:
             while shot is not None and free and (sent_at := time.perf_counter()) >= began + shot.due_s:
-                free.pop().ask(shot.request, shot.kind, began + shot.due_s)
+                free.popleft().ask(shot.request, shot.kind, began + shot.due_s)
                 late.append(sent_at - began - shot.due_s)
                 shot = next(left, None)
             wait_s = began + shot.due_s - time.perf_counter() if shot is not None and free else None
