@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from ray.exceptions import RayError
 
 from actors.link_client import lost
 from actors.protocol import WRITES, Answer, Method, unpack_answer
+from portfolio.errors import Overloaded, ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app.finding import find_shard
 
@@ -19,6 +22,8 @@ UNDER_WAY_MAX: Final = 2
 TOGETHER_MAX: Final = 100
 TOGETHER_BYTES_MAX: Final = 1024 * 1024
 """Writes in one actor call: as many, and no more once they have come to as many bytes."""
+WAITING_MAX: Final = 20_000
+"""Writes of this process to one shard that wait to be sent; as many as wait in a shard itself."""
 
 Request = tuple[str, bytes]
 
@@ -64,9 +69,13 @@ class HandleCaller:
         return handle
 
 
-class _Waiting(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A write that a caller waits for. A caller that has gone has cancelled its answer."""
+
     request: Request
     answer: asyncio.Future[bytes]
+    is_sent: bool = False
 
 
 class Lane:
@@ -77,30 +86,52 @@ class Lane:
 
     def __init__(self, send: Callable[[Sequence[Request]], Awaitable[list[bytes]]]) -> None:
         self._send = send
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def call(self, method: Method, payload: bytes) -> bytes:
-        """The packed answer. Raises what `send` raises."""
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting((method.value, payload), answer))
+        """The packed answer. Raises what `send` raises, Overloaded, or ShardUnavailable if it could not be sent in time."""
+        self._begin_anew_on(asyncio.get_running_loop())
+        if len(self._waiting) >= WAITING_MAX:
+            raise Overloaded(f"{WAITING_MAX:,} writes to one shard wait already", limit=WAITING_MAX)
+        waiting = _Waiting((method.value, payload), asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
         self._set_out()
-        return await answer
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await waiting.answer
+        except TimeoutError as error:
+            if waiting.is_sent:
+                raise lost(method, f"no answer within {CALL_TIMEOUT_S:g} s") from error
+            raise ShardUnavailable(f"could not be sent within {CALL_TIMEOUT_S:g} s; nothing was booked") from error
+
+    def _begin_anew_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Forget what was left behind on an event loop that has ended: whoever waited there has gone."""
+        if self._loop is not loop:
+            self._loop = loop
+            self._waiting.clear()
+            self._under_way.clear()
 
     def _set_out(self) -> None:
-        while self._waiting and len(self._under_way) < UNDER_WAY_MAX:
-            task = asyncio.get_running_loop().create_task(self._deliver(self._next()))
+        while len(self._under_way) < UNDER_WAY_MAX and (together := self._next()):
+            task = asyncio.get_running_loop().create_task(self._deliver(together))
             self._under_way.add(task)
             task.add_done_callback(self._arrived)
 
     def _next(self) -> list[_Waiting]:
-        size = count = 0
-        for waiting in self._waiting[:TOGETHER_MAX]:
-            size += len(waiting.request[1])
-            if count and size > TOGETHER_BYTES_MAX:
-                break
-            count += 1
-        together, self._waiting = self._waiting[:count], self._waiting[count:]
+        """What goes next. A caller that has gone may have asked somebody else; it must not be booked behind its back."""
+        together: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(together) < TOGETHER_MAX:
+            waiting = self._waiting[0]
+            if not waiting.answer.done():
+                size += len(waiting.request[1])
+                if together and size > TOGETHER_BYTES_MAX:
+                    break
+                waiting.is_sent = True
+                together.append(waiting)
+            self._waiting.popleft()
         return together
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
@@ -109,18 +140,16 @@ class Lane:
             self._set_out()
 
     async def _deliver(self, together: Sequence[_Waiting]) -> None:
-        # A caller that went away has cancelled its future.
         try:
             answers = await self._send([waiting.request for waiting in together])
+            for waiting, packed in zip(together, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(packed)
         except asyncio.CancelledError:
-            for _, answer in together:
-                answer.cancel()
+            for waiting in together:
+                waiting.answer.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is.
-            for _, answer in together:
-                if not answer.done():
-                    answer.set_exception(error)
-            return
-        for (_, answer), packed in zip(together, answers, strict=True):
-            if not answer.done():
-                answer.set_result(packed)
+            for waiting in together:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)

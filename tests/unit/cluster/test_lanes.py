@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from actors.protocol import Method
+from cluster import handles
 from cluster.handles import TOGETHER_BYTES_MAX, TOGETHER_MAX, UNDER_WAY_MAX, Lane, Request
-from portfolio.errors import OutcomeUnknown
+from portfolio.errors import OutcomeUnknown, Overloaded, ShardUnavailable
 
 
 class Shard:
@@ -66,7 +67,7 @@ async def test_all_who_shared_a_call_hear_that_it_failed_and_later_ones_go_on(er
     assert await lane.call(Method.UPDATE, b"5") == b"5"
 
 
-async def test_a_caller_that_goes_away_takes_nobody_with_it() -> None:
+async def test_a_caller_that_goes_away_takes_nobody_with_it_and_leaves_nothing_behind() -> None:
     shard = Shard()
     first, second, third, fourth = await _asked(Lane(shard.send), [b"1", b"2", b"3", b"4"])
     first.cancel()
@@ -74,16 +75,52 @@ async def test_a_caller_that_goes_away_takes_nobody_with_it() -> None:
     await asyncio.sleep(0)
     shard.open.set()
     assert list(await asyncio.gather(second, fourth)) == [b"2", b"4"]
+    # The third had not been sent: whoever gave it up may have asked again.
+    assert [payload for call in shard.calls for _, payload in call] == [b"1", b"2", b"4"]
 
 
-def test_a_lane_serves_one_event_loop_after_another() -> None:
+async def test_whoever_waits_too_long_is_told_whether_it_may_have_been_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handles, "CALL_TIMEOUT_S", 0.05)
+    shard = Shard()
+    tasks = await _asked(Lane(shard.send), [b"1", b"2", b"3"])
+    sent, also_sent, unsent = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(sent, OutcomeUnknown)
+    assert isinstance(also_sent, OutcomeUnknown)
+    assert isinstance(unsent, ShardUnavailable)
+
+
+async def test_a_lane_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handles, "WAITING_MAX", 3)
     lane = Lane(Shard().send)
+    tasks = await _asked(lane, [b"x"] * (UNDER_WAY_MAX + 3))
+    with pytest.raises(Overloaded):
+        await lane.call(Method.UPDATE, b"one more")
+    for task in tasks:
+        task.cancel()
+
+
+async def test_an_answer_too_few_is_told_to_everybody() -> None:
+    async def send(requests: Sequence[Request]) -> list[bytes]:
+        return []
+
+    with pytest.raises(ValueError, match="shorter"):
+        await asyncio.wait_for(Lane(send).call(Method.UPDATE, b"1"), 1)
+
+
+def test_what_was_left_on_an_event_loop_that_has_ended_is_not_sent_on_the_next() -> None:
+    shard = Shard()
+    lane = Lane(shard.send)
 
     async def abandoned() -> None:
         await asyncio.wait(await _asked(lane, [b"1", b"2", b"3"]), timeout=0.01)
 
     asyncio.run(abandoned())
-    shard = Shard()
-    shard.open.set()
-    lane._send = shard.send
-    assert asyncio.run(lane.call(Method.UPDATE, b"4")) == b"4"
+    shard.calls.clear()
+
+    async def asked() -> bytes:
+        shard.open = asyncio.Event()
+        shard.open.set()
+        return await lane.call(Method.UPDATE, b"4")
+
+    assert asyncio.run(asked()) == b"4"
+    assert [payload for call in shard.calls for _, payload in call] == [b"4"]
