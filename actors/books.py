@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -18,8 +18,8 @@ from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.status import Status
 from portfolio.valuation import Valuation, value
 
-RENDERINGS_MAX: Final = 5_000
-"""Portfolios whose parts are kept, at about a kilobyte a position, besides the documents of all."""
+PARTS_MAX: Final = 100_000
+"""Positions of busy portfolios whose parts are kept, at 1.6 kB each, besides the documents of all portfolios."""
 
 
 class Books:
@@ -36,8 +36,10 @@ class Books:
         self._books: dict[PortfolioId, Book] = {}
         self._ids: list[PortfolioId] = []
         self._documents: dict[PortfolioId, Encoded] = {}
-        # The newest of each portfolio that is busy; the next one of the same portfolio has most of it in common.
-        self._renderings: OrderedDict[PortfolioId, Rendering] = OrderedDict()
+        # The newest of each portfolio that is busy, the one that changed last at the end; the next one of the same
+        # portfolio has most of it in common.
+        self._renderings: dict[PortfolioId, Rendering] = {}
+        self._parts = 0
         self._holders: dict[InstrumentId, set[PortfolioId]] = defaultdict(set)
         self._moved: set[InstrumentId] = set()
         self._revalued: set[PortfolioId] = set()
@@ -110,7 +112,7 @@ class Books:
         for portfolio_id in gone:
             self._quarantined.pop(portfolio_id, None)
             self._documents.pop(portfolio_id, None)
-            self._renderings.pop(portfolio_id, None)
+            self._let_go(portfolio_id)
             known = self._books.pop(portfolio_id, None)
             for instrument_id in known.positions if known is not None else ():
                 self._holders[instrument_id].discard(portfolio_id)
@@ -129,22 +131,29 @@ class Books:
         """The encoded state of a portfolio. Raises PortfolioNotFound or PortfolioQuarantined."""
         known = self._documents.get(portfolio_id)
         if known is None:
-            known = self._documents[portfolio_id] = self._rendered(self.get(portfolio_id)).encoded()
+            book = self.get(portfolio_id)
+            # Of one that is only looked at, nothing is kept besides: it would push out those that change.
+            rendering = self._rendered(book, keep=portfolio_id in self._renderings)
+            known = self._documents[portfolio_id] = rendering.encoded()
         return known
 
     def documents_of(self, book: Book) -> Encoded:
-        """The encoded state of `book`, which may have been replaced since."""
-        if self._books.get(book.portfolio_id) is book:
-            return self.documents(book.portfolio_id)
-        return self._rendered(book).encoded()
+        """The encoded state of `book`, which was committed lately and may have been replaced since."""
+        if self._books.get(book.portfolio_id) is not book:
+            return self._rendered(book, keep=False).encoded()
+        known = self._documents.get(book.portfolio_id)
+        if known is None:
+            known = self._documents[book.portfolio_id] = self._rendered(book, keep=True).encoded()
+        return known
 
     def event(self, book: Book, committed_at: datetime) -> bytes:
-        """What the stream says of `book`, which may have been replaced since."""
-        return self._rendered(book).event(committed_at)
+        """What the stream says of `book`, which was committed lately and may have been replaced since."""
+        return self._rendered(book, keep=True).event(committed_at)
 
     def valuation(self, book: Book) -> Valuation:
         """What `book` is worth at the marks known."""
-        return self._rendered(book).valuation
+        known = self._rendering_of(book)
+        return known.valuation if known is not None else value(book, self.marks)
 
     def foresee(self, books: Iterable[Book]) -> None:
         """Render books that are about to be committed, so that their documents are ready when they are."""
@@ -154,24 +163,35 @@ class Books:
         for rendering in self._foreseen.values():
             rendering.encoded()
 
-    def _rendered(self, book: Book) -> Rendering:
-        before = self._renderings.get(book.portfolio_id)
-        if before is not None and before.book is book and book.portfolio_id not in self._revalued:
-            return before
+    def _rendering_of(self, book: Book) -> Rendering | None:
+        known = self._renderings.get(book.portfolio_id)
+        if known is None or known.book is not book or book.portfolio_id in self._revalued:
+            return None
+        return known
+
+    def _rendered(self, book: Book, *, keep: bool) -> Rendering:
+        known = self._rendering_of(book)
+        if known is not None:
+            return known
         rendering = self._foreseen.get(book.portfolio_id)
         if rendering is None or rendering.book is not book:
-            rendering = Rendering(book, self.marks, before)
-        if self._books.get(book.portfolio_id) is book:
+            rendering = Rendering(book, self.marks, self._renderings.get(book.portfolio_id))
+        if keep and self._books.get(book.portfolio_id) is book:
             self._keep(rendering)
         return rendering
 
     def _keep(self, rendering: Rendering) -> None:
-        self._revalued.discard(rendering.book.portfolio_id)
+        self._let_go(rendering.book.portfolio_id)
         self._renderings[rendering.book.portfolio_id] = rendering
-        self._renderings.move_to_end(rendering.book.portfolio_id)
-        if len(self._renderings) > RENDERINGS_MAX:
-            gone, _ = self._renderings.popitem(last=False)
-            self._revalued.discard(gone)
+        self._parts += len(rendering.book.positions)
+        while self._parts > PARTS_MAX:
+            self._let_go(next(iter(self._renderings)))
+
+    def _let_go(self, portfolio_id: PortfolioId) -> None:
+        self._revalued.discard(portfolio_id)
+        known = self._renderings.pop(portfolio_id, None)
+        if known is not None:
+            self._parts -= len(known.book.positions)
 
     async def page(self, after: str, limit: int, status: Status | None, pacer: Pacer) -> list[SummaryDocument]:
         """At most `limit` portfolios whose ids follow `after`, ordered by id; those in quarantine are left out."""

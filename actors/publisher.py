@@ -171,7 +171,9 @@ class Publisher:
         return pictures
 
     def _pacer(self, share: float) -> Pacer:
-        return Pacer(self._limits.loop_slice_ms, share * self._limits.pressed_share if self._is_pressed() else share)
+        # Once the queue is half full, being late would become leaving versions out.
+        gives_way = self._is_pressed() and len(self._pending) < self._limits.pending_events_max // 2
+        return Pacer(self._limits.loop_slice_ms, share * self._limits.pressed_share if gives_way else share)
 
     async def run_events(self) -> None:
         """Announce what was committed, in order, until cancelled."""

@@ -41,8 +41,8 @@ _ATTEMPTS_MAX: Final = 5
 """A batch is decided anew when the journal has one of its keys; each time the keys found are known before."""
 
 BATCH_SIZES: Final = 14
-_FORESEEN_MAX: Final = 4
-"""Books of a batch whose documents are written during the commit; of more, nobody knows which are wanted."""
+_FORESEEN_MAX: Final = 100
+"""Positions and cash of a batch whose documents are written during the commit, in less than a millisecond."""
 _ROWS_OF_OTHERS_MAX: Final = 2
 """An opening with its first deposit."""
 
@@ -255,7 +255,7 @@ class Writer:
         if not draft.rows:
             return True
         self._is_appending = True
-        if len(draft.books) <= _FORESEEN_MAX:
+        if sum(1 + len(book.positions) for book in draft.books.values()) <= _FORESEEN_MAX:
             # It runs once the rows are on their way: Postgres takes longer than this, and the caller waits for both.
             asyncio.get_running_loop().call_soon(self._books.foresee, draft.books.values())
         asked_at = self._lease.now()

@@ -1,17 +1,22 @@
 """A book that breaks a law is found, whichever law it is."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
 
-from portfolio.book import Book
+from portfolio.book import Book, Position
 from portfolio.errors import Corrupt
 from portfolio.ids import InstrumentId
 from portfolio.invariants import check_book
 from portfolio.status import Status
-from tests.oracles.builders import X, book_of, buy
+from tests.oracles.builders import X, book_of, buy, transaction
+from tests.oracles.playing import play
+from tests.oracles.strategies import History, histories
 
 CENT = Decimal("0.01")
 
@@ -60,3 +65,35 @@ def test_a_short_in_a_portfolio_that_allows_none_is_found() -> None:
 
 def test_a_cost_that_rounded_to_nothing_is_no_breach() -> None:
     check_book(book_of(buy("0.00000001", "0.00000001")))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda held: replace(held, quantity=Decimal(0)),
+        lambda held: replace(held, quantity=-held.quantity),
+        lambda held: replace(held, cost_basis=held.cost_basis + Decimal("0.000001")),
+        lambda held: replace(held, instrument_id=InstrumentId("OTHER")),
+        lambda held: None,
+    ],
+    ids=["flat", "of the other side", "of another cost", "filed under another name", "gone"],
+)
+def test_what_differs_from_a_sound_book_is_looked_at(spoil: Callable[[Position], Position | None]) -> None:
+    before = book_of(buy("1", "1"), transaction("BUY", "Y", "2", "3"))
+    after = book_of(buy("1", "1"), transaction("BUY", "Y", "2", "3"), buy("1", "1"))
+    check_book(after, before)
+    spoilt = {name: spoil(held) if name == X else held for name, held in after.positions.items()}
+    book = replace(after, positions={name: held for name, held in spoilt.items() if held is not None})
+    for known in (None, before):
+        with pytest.raises(Corrupt):
+            check_book(book, known)
+
+
+@given(histories(steps_max=6))
+def test_a_book_is_as_sound_after_another_as_alone(history: History) -> None:
+    books = play(history).books
+    for before, book in pairwise(books):
+        check_book(book, before)
+        check_book(book)
+        with pytest.raises(Corrupt, match="differ from their sources"):
+            check_book(replace(book, cash=book.cash + CENT), before)

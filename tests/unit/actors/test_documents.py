@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.books import Books
-from actors.documents import moment
+from actors.documents import moment, to_json
 from actors.rendering import Encoded, Rendering, encode
 from portfolio.book import Mark
 from portfolio.entries import derived_id
@@ -21,6 +21,7 @@ from portfolio.errors import PortfolioNotFound
 from portfolio.ids import InstrumentId
 from portfolio.valuation import value
 from tests.oracles.builders import NOW, X, book_of, buy, deposit, minutes, sell, transaction
+from tests.oracles.documents import event_document, state_document
 from tests.oracles.playing import play
 from tests.oracles.rows import Scribe, opened, portfolio, updated
 from tests.oracles.strategies import INSTRUMENTS, PRICES, History, histories
@@ -170,10 +171,13 @@ def test_a_rendering_from_the_parts_of_another_is_as_one_from_nothing(
     for book in play(history).books:
         for marks in ({}, moved):
             rendering = Rendering(book, marks, before)
-            anew = Rendering(book, marks)
-            assert rendering.valuation == value(book, marks)
-            assert rendering.encoded() == anew.encoded()
-            assert rendering.event(NOW) == anew.event(NOW)
+            valuation = value(book, marks)
+            state = state_document(book, valuation)
+            assert rendering.valuation == valuation
+            assert rendering.encoded().state == to_json(state)
+            assert rendering.encoded().positions == to_json(state.positions)
+            assert rendering.encoded().weights == to_json(state.weights)
+            assert rendering.event(NOW) == to_json(event_document(book, valuation, NOW))
             before = rendering
 
 
@@ -223,6 +227,23 @@ def test_what_was_foreseen_is_shown_only_once_it_is_committed_and_at_the_marks_o
     assert books.documents(portfolio(1)) == encode(committed, books.marks)
     books.foresee([replace(committed, version=9)])
     assert books.documents_of(committed).version == committed.version
+
+
+def test_parts_are_kept_of_those_that_change_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.books.PARTS_MAX", 2)
+    scribe = Scribe()
+    for number in (1, 2, 3):
+        scribe.rows(opened(number, cash="10"))
+        scribe.rows(updated(number, buy("1", "2")))
+    books = Books(scribe.books, {})
+    for number in (1, 2, 3):
+        books.documents(portfolio(number))
+    assert not books._renderings
+    for number in (1, 2, 1, 3):
+        books.event(scribe.books[portfolio(number)], NOW)
+    assert list(books._renderings) == [portfolio(2), portfolio(3)]
+    books.drop([portfolio(2), portfolio(3)])
+    assert (books._renderings, books._parts) == ({}, 0)
 
 
 def test_an_older_mark_and_an_unknown_instrument_change_nothing() -> None:
