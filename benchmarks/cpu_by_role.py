@@ -19,6 +19,9 @@ _ROLES: Final = {
 }
 _LEAST_US: Final = 1.0
 
+_Seconds = Mapping[tuple[int, str], float]
+"""CPU time by process and role."""
+
 
 class CpuByRole:
     """CPU time of everything that this process has started, from when it was made."""
@@ -31,16 +34,20 @@ class CpuByRole:
 
         Unlike latencies and rates it changes little when others use the machine too.
         """
-        spent: dict[str, float] = defaultdict(float)
-        for (_, role), seconds in _seconds().items():
-            spent[role] += seconds
-        for (_, role), seconds in self._began.items():
-            spent[role] -= seconds
+        spent = _spent(self._began, _seconds())
         each = {role: seconds / count * 1e6 for role, seconds in spent.items()}
         return {role: round(us, 1) for role, us in sorted(each.items()) if us >= _LEAST_US}
 
 
-def _seconds() -> Mapping[tuple[int, str], float]:
+def _spent(before: _Seconds, after: _Seconds) -> Mapping[str, float]:
+    """Seconds by role. A process that ended meanwhile counts as none: what it took in the end is not known."""
+    spent: dict[str, float] = defaultdict(float)
+    for (pid, role), seconds in after.items():
+        spent[role] += seconds - before.get((pid, role), 0.0)
+    return spent
+
+
+def _seconds() -> _Seconds:
     """CPU time so far of each descendant of this process and its role."""
     found = {}
     for process in psutil.Process().children(recursive=True):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 _CHUNK: Final = 256 * 1024
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_BODILESS: Final = (204, 304)
 
 
 class Connection:
@@ -41,7 +42,10 @@ class Connection:
             raise RuntimeError("the socket's buffer does not take a request")
 
     def receive(self) -> int | None:
-        """The status of the answer once all of it is there. Raises ConnectionError if the server hangs up."""
+        """The status of the answer once all of it is there.
+
+        Raises ConnectionError if the server hangs up, RuntimeError if it does not say how long the answer is.
+        """
         data = self._socket.recv(_CHUNK)
         if not data:
             raise ConnectionError("the server hung up")
@@ -51,7 +55,7 @@ class Connection:
             self._expected = _answer_length(self._head)
         if self._expected is None or self._received < self._expected:
             return None
-        status = int(self._head[9:12])
+        status = _status(self._head)
         self._head, self._received, self._expected = b"", 0, None
         return status
 
@@ -61,12 +65,21 @@ class Connection:
 
 
 def _answer_length(head: bytes) -> int | None:
-    """How long the whole answer is; None while its head is not complete. No length means no body, as with a 304."""
+    """How long the whole answer is; None while its head is not complete."""
     end = head.find(b"\r\n\r\n")
     if end < 0:
         return None
+    if _status(head) in _BODILESS:
+        return end + 4
     found = _LENGTH.search(head, 0, end + 2)
-    return end + 4 + (int(found[1]) if found else 0)
+    if found is None:
+        # Perhaps in chunks: it would count as done before its body has come.
+        raise RuntimeError(f"an answer without a length: {head[:end]!r}")
+    return end + 4 + int(found[1])
+
+
+def _status(head: bytes) -> int:
+    return int(head[9:12])
 
 
 def get(url: str, headers: str = "") -> bytes:

@@ -15,7 +15,7 @@ from benchmarks.cpu_steal import CpuSteal
 class Line:
     """One promise: a figure beside its floor. `most` and `least` bound their ratio, or the figure where there is no floor.
 
-    A figure within `enough` is held whatever its ratio.
+    A figure within `enough` is held whatever its ratio; with a figure beyond, the ratio counts only if the floor is beyond, too.
     """
 
     shows: int
@@ -38,6 +38,9 @@ class Line:
         """Whether the promise is held; None where none was made."""
         if self.enough is not None and self.figure <= self.enough:
             return True
+        # What the floor can do on this machine is asked in full; the ratio is for where it cannot.
+        if self.enough is not None and self.floor is not None and self.floor <= self.enough:
+            return False
         judged = self.figure if self.floor is None else self.figure / self.floor
         if self.most is not None:
             return judged <= self.most
@@ -52,7 +55,7 @@ class Line:
             parts.append(f"at most {self.most:g} {measure}")
         if self.least is not None:
             parts.append(f"at least {self.least:g} {measure}")
-        return ", or ".join(parts)
+        return (", or " if self.enough is None else ", or if the floor is not, ").join(parts)
 
 
 @dataclass(slots=True)

@@ -62,6 +62,7 @@ def _kinds(stand: Stand, peer_url: str) -> Mapping[str, list[bytes]]:
     states = [holdings.state_url(stand.base_url, chance.randrange(holdings.PORTFOLIOS)) for _ in range(_DIFFERENT)]
     return {
         "no-op": [get(stand.noop_url)],
+        "bare no-op": [get(stand.bare_noop_url)],
         "state": [get(url) for url in states],
         "positions": [get(url.removesuffix("/state") + "/positions") for url in states],
         "unchanged": [_conditional(stand.base_url, number) for number in range(_DIFFERENT)],
@@ -79,12 +80,13 @@ def _lines(section: Section) -> list[Line]:
     def per_s(what: str) -> float:
         return float(statistics.median(section.of(what, "per_s", connections=JUDGED)))
 
-    noop, peer = per_s("no-op"), per_s("peer")
+    noop, bare, peer = per_s("no-op"), per_s("bare no-op"), per_s("peer")
     least = {"state": 0.65}
     return [
         *(
             Line(shows=2, what=what, figure=per_s(what), unit="/s", floor=noop, floor_is="no-op", least=least.get(what))
             for what in ("state", "positions", "unchanged")
         ),
+        Line(shows=2, what="state", figure=per_s("state"), unit="/s", floor=bare, floor_is="bare no-op"),
         Line(shows=2, what="state", figure=per_s("state"), unit="/s", floor=peer, floor_is="peer", least=1.0),
     ]

@@ -1,4 +1,4 @@
-"""What is measured: a service of its own on a scratch data directory and free ports, and the floors beside it."""
+"""What is measured: a service of its own on a scratch data directory and free ports."""
 
 from __future__ import annotations
 
@@ -12,32 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI, Response
-from ray import serve
-
-from actors.garbage import look_rarely
 from actors.gateway import Gateway
 from actors.shard_status import ShardStatus
+from benchmarks import noops
 from cluster.ray_profile import free_ports
 from cluster.service import Service
 from cluster.settings import Settings
 from persistence.embedded.postgres import EmbeddedPostgres
 from persistence.embedded.valkey import EmbeddedValkey
 from portfolio.errors import ShardUnavailable
-from serve_app.app import LOGGING
 
 _SETTLE_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """The running service: its gateway by handles, its REST front, and the servers it stands on."""
+    """The running service: its gateway by handles, its REST front, the floors beside it, and the servers it stands on."""
 
     gateway: Gateway
     base_url: str
-    noop_url: str
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
+
+    @property
+    def noop_url(self) -> str:
+        """The route that does nothing."""
+        return f"{self.base_url}/{noops.ROUTED}/"
+
+    @property
+    def bare_noop_url(self) -> str:
+        """The same without FastAPI."""
+        return f"{self.base_url}/{noops.BARE}/"
 
     def settle(self) -> None:
         """Return once the shards have nothing left to do of what was measured last; the next must not pay for it.
@@ -81,35 +86,8 @@ def stand_on(data_dir: Path) -> Iterator[Stand]:
         )
         service = Service(settings, _tell)
         with service.running() as gateway, service.serving():
-            yield Stand(gateway, settings.base_url, f"{settings.base_url}/noop/", postgres, valkey)
+            yield Stand(gateway, settings.base_url, postgres, valkey)
 
 
 def _tell(step: str) -> None:
     print(f"  {step}", flush=True)
-
-
-def deploy_noop(size: int) -> None:
-    """A route that does nothing but answer `size` bytes of JSON, on the same Serve profile: the floor."""
-    body = b'{"noop":"' + b"x" * max(0, size - 11) + b'"}'
-
-    def build() -> FastAPI:
-        # What the service's own replica does for itself, the floor does too.
-        look_rarely()
-        app = FastAPI()
-
-        @app.get("/")
-        async def noop() -> Response:
-            return Response(body, media_type="application/json")
-
-        return app
-
-    class Noop:
-        """The ingress deployment; everything is in the ASGI application."""
-
-    deployment = serve.deployment(
-        name="noop",
-        max_ongoing_requests=2_000,
-        ray_actor_options={"num_cpus": 0},
-        logging_config=LOGGING,
-    )
-    serve.run(deployment(serve.ingress(build)(Noop)).bind(), name="noop", route_prefix="/noop")

@@ -11,6 +11,7 @@ from benchmarks import (
     failover_kills,
     holdings,
     machine,
+    noops,
     paced_reads,
     saturated_reads,
     saturated_writes,
@@ -21,7 +22,7 @@ from benchmarks.apart import apart
 from benchmarks.effort import Effort
 from benchmarks.peers.process import running_peer
 from benchmarks.results import Section
-from benchmarks.stand import Stand, deploy_noop, scratch_directory, stand_on
+from benchmarks.stand import Stand, scratch_directory, stand_on
 
 _BESIDE_PEER: Final[Mapping[str, Callable[[Stand, str, Effort], Section]]] = {
     "paced": paced_reads.measure,
@@ -52,7 +53,7 @@ def measured(wanted: Collection[str], effort: Effort) -> Iterator[tuple[dict[str
 def _on_one_stand(wanted: Collection[str], effort: Effort) -> tuple[dict[str, str], list[Section]]:
     """What is measured on one service with the same portfolios."""
     with scratch_directory() as data_dir, stand_on(data_dir) as stand:
-        deploy_noop(holdings.fill(stand.base_url))
+        noops.deploy(holdings.fill(stand.base_url))
         sections = _beside_peer(stand, wanted, effort) if _BESIDE_PEER.keys() & {*wanted} else []
         sections += [_ALONE[name](stand, effort) for name in _ALONE if name in wanted]
         return machine.servers(stand), sections

@@ -234,6 +234,7 @@ class PostgresJournal:
         if self._appending is None or self._appending.connection.closed:
             async with asyncio.timeout(APPEND_TIMEOUT_S):
                 connection = await self._connected()
+            with severed_after(connection, APPEND_TIMEOUT_S):
                 self._appending = await PreparedStatement.prepare(connection, "append_journal", SQL["append_journal"])
         return self._appending
 

@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 
 from portfolio.ids import PortfolioId
 
-TTL_S: Final = 300
+TTL_S: Final = 3_600
+"""Longer than a run, so that no read pays for an entry that has lapsed."""
 _VERSION_BYTES: Final = 20
 
 # Two updates may reach Redis in another order than they were committed in, and a reader may bring what is old by now.

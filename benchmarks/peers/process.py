@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import psycopg
 import uvicorn
 from psycopg.conninfo import make_conninfo
 
+from actors.garbage import look_rarely
 from benchmarks.peers.app import create_app
 from cluster.ray_profile import free_ports
 
@@ -63,8 +63,8 @@ def _wait_for(url: str) -> None:
 
 def main() -> None:
     app = create_app(os.environ["PEER_POSTGRES_DSN"], os.environ["PEER_REDIS_URL"])
-    # What was made while importing lives for ever; collections need not look at it.
-    gc.freeze()
+    # As a replica of the service does for itself.
+    look_rarely()
     uvicorn.run(
         app,
         host="127.0.0.1",

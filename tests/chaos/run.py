@@ -15,6 +15,7 @@ from tests.chaos.checker import check
 from tests.chaos.journal_reading import read_truth
 from tests.chaos.kinds import Kind
 from tests.chaos.load import Target, load, open_portfolios
+from tests.chaos.misses import never_struck
 from tests.chaos.playing import Player, Strike
 from tests.chaos.schedule import STEADY, Pace, schedule
 from tests.chaos.stand import Stand, chaos_stand
@@ -80,6 +81,7 @@ async def run(plan: Plan, report: Callable[[str], None]) -> Outcome:
                 left_out += [f"{unplayed} faults, for want of time"] if unplayed else []
         except TimeoutError:
             told.surprise("clients could not finish what they had begun")
+        told.surprises += never_struck(player.strikes, plan.duration_s)
         report("judging")
         findings, rows = await _judged(stand, told)
         logs = "" if not findings and not told.surprises else stand.logs()

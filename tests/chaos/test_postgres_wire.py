@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
+from persistence import postgres
+from persistence.prepared import PreparedStatement
+from persistence.statements import SQL
 from tests.support.postgres_wire import APPEND, AppendSpotter
+from tests.support.scripted_postgres import message, scripted_postgres
 
 pytestmark = pytest.mark.unit
 
 STARTUP = struct.pack("!II", 8, 80_877_103) + struct.pack("!II", 17, 196_608) + b"user\0me\0\0"
 OTHER = b"update shards set epoch = epoch + 1 where shard_id = $1"
 TEXT = b"with fence as (update shards ...) " + APPEND + b" select 1"
-
-
-def message(kind: bytes, body: bytes) -> bytes:
-    return kind + struct.pack("!I", len(body) + 4) + body
 
 
 def parse(name: bytes, text: bytes) -> bytes:
@@ -59,6 +61,15 @@ def test_messages_may_be_cut_anywhere(size: int) -> None:
     sent = STARTUP + parse(b"s", TEXT) + SYNC + bind(b"s", rows=9) + SYNC + bind(b"t") + SYNC + bind(b"s")
     pieces = [sent[first : first + size] for first in range(0, len(sent), size)]
     assert sum(spotted(*pieces)) == 2
+
+
+async def test_the_journals_own_append_is_seen_when_it_is_run(tmp_path: Path) -> None:
+    """Not a made-up message: what the driver sends for the statement that the journal runs."""
+    async with scripted_postgres(tmp_path) as server, await postgres.connect(server.dsn) as connection:
+        append = await PreparedStatement.prepare(connection, "append_journal", SQL["append_journal"])
+        preparing = len(server.requests)
+        assert [await append.run(defaultdict(str)) for _ in range(2)] == [1, 1]
+        assert spotted(*server.requests) == [*[False] * preparing, True, True]
 
 
 def test_other_protocols_hold_no_appends() -> None:

@@ -1,9 +1,10 @@
-"""What the benchmarks quote: quantiles, and whether a promise is held."""
+"""What the benchmarks quote: quantiles, CPU time, and whether a promise is held."""
 
 from __future__ import annotations
 
 import pytest
 
+from benchmarks import cpu_by_role
 from benchmarks.quantiles import quantiles
 from benchmarks.results import Line
 
@@ -19,6 +20,9 @@ def test_quantiles_are_of_the_slowest() -> None:
         (12.0, 10.0, {"most": 1.2}, True),
         (12.1, 10.0, {"most": 1.2}, False),
         (9.0, 1.0, {"most": 1.2, "enough": 10.0}, True),
+        (11.0, 9.5, {"most": 1.2, "enough": 10.0}, False),
+        (12.0, 10.5, {"most": 1.2, "enough": 10.0}, True),
+        (13.0, 10.5, {"most": 1.2, "enough": 10.0}, False),
         (65.0, 100.0, {"least": 0.65}, True),
         (64.0, 100.0, {"least": 0.65}, False),
         (0.9, None, {"most": 1.0}, True),
@@ -29,3 +33,19 @@ def test_a_promise_is_held_within_its_bounds(
     figure: float, floor: float | None, bounds: dict[str, float], held: bool | None
 ) -> None:
     assert Line(shows=1, what="", figure=figure, unit="ms", floor=floor, **bounds).is_held is held  # type: ignore[arg-type]
+
+
+def test_a_target_tells_when_the_ratio_counts() -> None:
+    line = Line(shows=1, what="", figure=11.0, unit="ms", floor=9.5, most=1.2, enough=10.0)
+    assert line.target == "under 10 ms, or if the floor is not, at most 1.2 times the floor"
+
+
+def test_cpu_time_of_a_process_that_ended_is_not_taken_off_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter(
+        [
+            {(1, "shards"): 5.0, (2, "shards"): 1.0, (3, "haproxy"): 2.0},
+            {(2, "shards"): 1.5, (3, "haproxy"): 2.0, (4, "shards"): 0.25},
+        ]
+    )
+    monkeypatch.setattr(cpu_by_role, "_seconds", lambda: next(looks))
+    assert cpu_by_role.CpuByRole().us_each(1_000) == {"shards": 750.0}

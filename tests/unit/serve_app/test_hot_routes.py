@@ -221,14 +221,32 @@ def test_every_hot_route_is_one_of_the_frameworks() -> None:
 
 async def test_a_caller_who_leaves_ends_the_wait_and_no_answer_is_sent() -> None:
     class Silent(Shards):
+        def __init__(self) -> None:
+            super().__init__()
+            self.waiting, self.left = asyncio.Event(), False
+
         async def call(self, *_: Any) -> Answer:
-            await asyncio.Event().wait()
+            self.waiting.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left = True
             raise AssertionError("nobody ends the wait")
 
+    async def receive() -> Message:
+        return {"type": "http.request", "body": HOT[0].body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    sent: list[Message] = []
     shards = Silent()
     _, short = both_ways(shards)
-    task = asyncio.create_task(given_by(short, HOT[0], shards))
-    await asyncio.sleep(0.01)
+    # The server ends the task of a request whose caller has hung up.
+    task = asyncio.ensure_future(short(HOT[0].scope, receive, send))
+    await asyncio.wait_for(shards.waiting.wait(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert shards.left
+    assert sent == []
