@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from actors.standby import Ward, shard_of_actor, wards_of
 from persistence.succession import OwnedShard
 from portfolio.ids import ShardId
 from tests.oracles.builders import buy
-from tests.oracles.memory_store import MemoryDatabase
+from tests.oracles.memory_store import MemoryDatabase, newest_row_damaged
 from tests.oracles.rows import opened, portfolio, updated
 from tests.support.shards import idle_memory_shard, memory_shard
 
@@ -106,3 +107,35 @@ async def test_a_checkpoint_that_went_back_is_read_anew(database: MemoryDatabase
     async with heir.serving() as running:
         assert running.everything() == expected
         assert running.shard.status().tail_rows_recovered == 1
+
+
+@pytest.mark.parametrize("looks_meanwhile", [True, False])
+async def test_a_portfolio_that_was_set_apart_and_put_back_is_read_anew(
+    database: MemoryDatabase, looks_meanwhile: bool
+) -> None:
+    heir = idle_memory_shard(database)
+    async with memory_shard(database) as running:
+        for number in range(2):
+            await running.book(opened(number))
+        await running.save()
+        await heir.shard.follow()
+        await running.book(updated(0, buy("1", "2")))
+        await running.kill()
+    with contextlib.ExitStack() as damage:
+        damage.enter_context(newest_row_damaged(database.shards[ShardId(0)], portfolio(0)))
+        async with memory_shard(database) as running:
+            # The checkpoint passes by the row of the one that is set apart.
+            await running.book(updated(1, buy("1", "2")))
+            await running.save()
+            if looks_meanwhile:
+                await heir.shard.follow()
+            damage.close()
+            await running.shard.rebuild(portfolio(0))
+            await running.save()
+            await heir.shard.follow()
+            expected = running.everything()
+            await running.kill()
+    # It is up to date, and need not begin anew when the owner dies.
+    del database.shards[ShardId(0)].books[portfolio(1)]
+    async with heir.serving() as running:
+        assert running.everything() == expected
