@@ -131,6 +131,7 @@ async def test_a_portfolio_that_was_set_apart_and_put_back_is_read_anew(
                 await heir.shard.follow()
             damage.close()
             await running.shard.rebuild(portfolio(0))
+            await running.book(updated(1, buy("1", "2")))
             await running.save()
             await heir.shard.follow()
             expected = running.everything()
