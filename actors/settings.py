@@ -36,8 +36,9 @@ class Limits:
     standby_look_s: float = 0.25
     """How often a standby looks which shards are its node's. The end of an owner's process it is told at once."""
     standby_share: float = 0.05
-    """Share of a core that a standby may take for following checkpoints, and how long it rests in between at most."""
-    standby_rest_max_s: float = 5.0
+    """Share of a core that following checkpoints may take, of the standby's and of Postgres' together."""
+    standby_rest_max_s: float = 30.0
+    """A round that takes more than 0.75 s is not rested from in full: what a takeover would have to read grows meanwhile."""
     lease_s: float = 3.0
     """How long an owner answers after it last proved to own its shard; a claimant waits as long."""
     heartbeat_interval_s: float = 0.75
