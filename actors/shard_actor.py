@@ -197,7 +197,7 @@ class ShardActor:
         answers = await asyncio.gather(*(self._service.answer(method, payload) for method, payload in requests))
         return [pack(answer) for answer in answers]
 
-    async def config(self) -> Surroundings:
+    async def config(self) -> ShardConfig:
         """What the shard was told, for one that takes over from it or branches off it."""
         return self._config
 

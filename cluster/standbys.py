@@ -79,7 +79,8 @@ class Standbys:
 def dismiss(names: Iterable[str]) -> None:
     """Have those end that have not become shards, nor are about to."""
     for name in names:
-        with suppress(ValueError, RayError):
+        # A shard that was made anew under a standby's name knows no dismissal.
+        with suppress(ValueError, RayError, AttributeError):
             ray.get_actor(name, NAMESPACE).dismiss.remote()
 
 

@@ -33,7 +33,7 @@ async def find_shard(shard_id: ShardId) -> Any:
 
 
 async def any_config() -> Surroundings:
-    """Where any shard or standby that answers keeps its data. Raises ShardUnavailable if none answers."""
+    """Where any shard that answers keeps its data. Raises ShardUnavailable if none answers."""
     for handle in await asyncio.to_thread(lambda: _handles(_names())):
         try:
             async with asyncio.timeout(_ASK_TIMEOUT_S):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import ray
 
 from actors.names import standby_name, standby_place, standbys_among
-from cluster.standbys import Plan, plan
+from cluster.standbys import Plan, dismiss, plan
 
 ONE, TWO = "1" * 56, "2" * 56
 FIRST, SECOND, OTHER = f"standby-{'1' * 12}.1", f"standby-{'1' * 12}.2", f"standby-{'2' * 12}.1"
@@ -43,3 +46,14 @@ def test_names_of_shards_are_no_standbys() -> None:
     assert standby_place(SECOND) == ("1" * 12, 2)
     with pytest.raises(ValueError, match="is not the name of a standby"):
         standby_place("shard-0")
+
+
+def test_a_shard_that_bears_a_standbys_name_is_not_dismissed_and_the_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dismissed: list[str] = []
+    standby = SimpleNamespace(dismiss=SimpleNamespace(remote=lambda: dismissed.append(SECOND)))
+    handles = {FIRST: SimpleNamespace(), SECOND: standby}
+    monkeypatch.setattr(ray, "get_actor", lambda name, namespace: handles[name])
+    dismiss([FIRST, SECOND])
+    assert dismissed == [SECOND]
