@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from portfolio.ids import ShardId
 
@@ -69,6 +70,10 @@ class Surroundings:
     """None: the address of the node where the process runs."""
     limits: Limits = Limits()
 
+    def shared(self) -> dict[str, Any]:
+        """These as arguments of a config that is made in the same surroundings."""
+        return {part.name: getattr(self, part.name) for part in fields(Surroundings)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardConfig(Surroundings):
@@ -91,5 +96,4 @@ class StandbyConfig(Surroundings):
 
     def of_shard(self, shard_id: ShardId) -> ShardConfig:
         """What it goes by once it has become a shard."""
-        shared = {part.name: getattr(self, part.name) for part in fields(Surroundings)}
-        return ShardConfig(shard_id=shard_id, actor=self.actor, **shared)
+        return ShardConfig(shard_id=shard_id, actor=self.actor, **self.shared())
