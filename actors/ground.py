@@ -21,13 +21,12 @@ SLOW_COMMIT: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A checkpoint of a shard that has `modulus`, the books set apart then, and the marks known then.
+    """A checkpoint of a shard that has `modulus`, and the marks known then.
 
     `sound` are books that have been checked against the invariants already.
     """
 
     saved: SavedBooks
-    quarantined: Mapping[PortfolioId, str]
     modulus: int
     marks: Mapping[InstrumentId, Mark]
     marks_seen: datetime
@@ -40,16 +39,20 @@ async def load(modulus: int, checkpoints: CheckpointStore, marks: MarkStore) -> 
     recorded = await marks.since(EVER)
     return Ground(
         saved=saved,
-        quarantined=await checkpoints.quarantined(),
         modulus=modulus,
         marks={found.instrument_id: found.mark for found in recorded},
         marks_seen=earlier(recorded[-1].recorded_at, SLOW_COMMIT) if recorded else EVER,
     )
 
 
-async def renew(ground: Ground, checkpoints: CheckpointStore, marks: MarkStore, pacer: Pacer) -> Ground:
-    """The newest checkpoint, of which only what has changed since `ground` is read. Raises ShardUnavailable."""
+async def renew(ground: Ground, checkpoints: CheckpointStore, marks: MarkStore, pacer: Pacer) -> Ground | None:
+    """The newest checkpoint, of which only what has changed since `ground` is read. Raises ShardUnavailable.
+
+    None if portfolios were set apart or put back since: of those, more than the rows in between has changed.
+    """
     changed = await checkpoints.load_changed(ground.saved.seq)
+    if changed.quarantined != ground.saved.quarantined:
+        return None
     recorded = await marks.since(ground.marks_seen)
     sound = await _sound(changed.books.values(), pacer)
     return replace(
@@ -72,7 +75,11 @@ def _merged(before: SavedBooks, changed: SavedBooks) -> SavedBooks:
         books.pop(portfolio_id, None)
     unreadable = {name: why for name, why in before.unreadable.items() if name not in changed.books}
     return SavedBooks(
-        changed.seq, books, {**unreadable, **changed.unreadable}, {**before.positions, **changed.positions}
+        seq=changed.seq,
+        books=books,
+        unreadable={**unreadable, **changed.unreadable},
+        positions={**before.positions, **changed.positions},
+        quarantined=changed.quarantined,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+_log = logging.getLogger(__name__)
 _PROC: Final = Path("/proc")
 _STATE_FIELD: Final = 0
 _STARTED_FIELD: Final = 19
@@ -44,9 +46,16 @@ class Owner:
 def is_gone(text: str) -> bool:
     """Whether the process of the owner that `text` names is known to have ended; of another host nothing is known."""
     owner = Owner.parse(text)
-    if owner is None or owner.host != _host():
+    if owner is None:
         return False
-    state, started = _stat(owner.pid)
+    try:
+        if owner.host != _host():
+            return False
+        state, started = _stat(owner.pid)
+    except OSError as error:
+        # Out of descriptors or memory, say: the process may be as alive as ever.
+        _log.warning("whether %s has ended is not known: %s", owner, error)
+        return False
     # Of a process that has ended, the entry stays until its parent has asked for its exit code.
     return started != owner.started or state in ("Z", "X")
 
@@ -58,9 +67,9 @@ def _host() -> str:
 
 
 def _stat(pid: int) -> tuple[str, int]:
-    """State and start of a process; ("X", 0) if there is none of that number."""
+    """State and start of a process; ("X", 0) if there is none of that number. Raises OSError if it cannot be read."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return "X", 0
     return fields[_STATE_FIELD], int(fields[_STARTED_FIELD])

@@ -82,12 +82,9 @@ class Recovery:
         """
         self._is_following = True
         claim = await self._journal.look()
-        base = self._begun.ground if self._begun is not None else None
-        if base is None or base.modulus != claim.modulus or base.saved.seq > claim.checkpoint_seq:
+        if await self._brought_up(claim) is None:
             begun = await self._begin(claim)
             self._build_on(await ground.examined(begun.ground, self._pacer))
-        elif base.saved.seq < claim.checkpoint_seq:
-            await self._renew(base)
 
     def leads_to(self, claim: Claim) -> bool:
         """Whether what was read ahead is a ground for `claim`: if the checkpoint has moved on, it must be known what it holds.
@@ -108,12 +105,7 @@ class Recovery:
 
         Raises Corrupt, Deposed or ShardUnavailable.
         """
-        begun = self._begun
-        # What was read ahead knows nothing of books that were set apart, or put back, since.
-        if begun is None or await self._checkpoints.quarantined() != begun.ground.quarantined:
-            begun = await self._begin(claim)
-        elif self._is_following and begun.ground.saved.seq < claim.checkpoint_seq:
-            begun = await self._renew(begun.ground)
+        begun = await self._brought_up(claim) or await self._begin(claim)
         await self._advance(claim)
         base, replay = begun.ground, begun.replay
         books = replay.books()
@@ -146,16 +138,29 @@ class Recovery:
         self._keys.is_complete = self._keys.is_complete and not after_seq and not claim.branch.seq
         return self._build_on(loaded)
 
-    async def _renew(self, base: Ground) -> _Begun:
+    async def _brought_up(self, claim: Claim) -> _Begun | None:
+        """What was read before, led up to the claim's checkpoint; None if there is nothing that leads there.
+
+        It knows nothing of books that were set apart, or put back, since: those were saved, or passed by, without new rows.
+        """
+        begun = self._begun
+        if begun is None or begun.ground.modulus != claim.modulus or begun.ground.saved.seq > claim.checkpoint_seq:
+            return None
+        if self._is_following and begun.ground.saved.seq < claim.checkpoint_seq:
+            return await self._renewed(begun.ground)
+        return begun if await self._checkpoints.quarantined() == begun.ground.saved.quarantined else None
+
+    async def _renewed(self, base: Ground) -> _Begun | None:
         # Once some have been left out, the journal's index is asked for whatever is not known here.
         if self._keys.is_complete:
             self._keys.learn(await self._journal.recent_keys(base.saved.seq))
-        return self._build_on(await ground.renew(base, self._checkpoints, self._marks, self._pacer))
+        renewed = await ground.renew(base, self._checkpoints, self._marks, self._pacer)
+        return None if renewed is None else self._build_on(renewed)
 
     def _build_on(self, base: Ground) -> _Begun:
         replay = Replay(
             base.saved,
-            base.quarantined,
+            base.saved.quarantined,
             lambda found: shard_of(found, base.modulus) == self._shard_id,
             base.sound,
         )

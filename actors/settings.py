@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from portfolio.ids import ShardId
 
@@ -36,8 +37,9 @@ class Limits:
     standby_look_s: float = 0.25
     """How often a standby looks which shards are its node's. The end of an owner's process it is told at once."""
     standby_share: float = 0.05
-    """Share of a core that a standby may take for following checkpoints, and how long it rests in between at most."""
-    standby_rest_max_s: float = 5.0
+    """Share of a core that following checkpoints may take, of the standby's and of Postgres' together."""
+    standby_rest_max_s: float = 30.0
+    """A round that takes more than 0.75 s is not rested from in full: what a takeover would have to read grows meanwhile."""
     lease_s: float = 3.0
     """How long an owner answers after it last proved to own its shard; a claimant waits as long."""
     heartbeat_interval_s: float = 0.75
@@ -68,6 +70,10 @@ class Surroundings:
     """None: the address of the node where the process runs."""
     limits: Limits = Limits()
 
+    def shared(self) -> dict[str, Any]:
+        """These as arguments of a config that is made in the same surroundings."""
+        return {part.name: getattr(self, part.name) for part in fields(Surroundings)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardConfig(Surroundings):
@@ -90,5 +96,4 @@ class StandbyConfig(Surroundings):
 
     def of_shard(self, shard_id: ShardId) -> ShardConfig:
         """What it goes by once it has become a shard."""
-        shared = {part.name: getattr(self, part.name) for part in fields(Surroundings)}
-        return ShardConfig(shard_id=shard_id, actor=self.actor, **shared)
+        return ShardConfig(shard_id=shard_id, actor=self.actor, **self.shared())

@@ -39,6 +39,7 @@ _FAREWELL_S = 0.5
 _KILL_S = 5.0
 _LOOK_S = 0.05
 _TAKE_OVER_S = 30.0
+_MEANT_S = 0.5
 
 
 def log_to(log_dir: Path, name: str) -> None:
@@ -197,7 +198,7 @@ class ShardActor:
         answers = await asyncio.gather(*(self._service.answer(method, payload) for method, payload in requests))
         return [pack(answer) for answer in answers]
 
-    async def config(self) -> Surroundings:
+    async def config(self) -> ShardConfig:
         """What the shard was told, for one that takes over from it or branches off it."""
         return self._config
 
@@ -210,8 +211,10 @@ class ShardActor:
     async def _may_be_meant(self) -> bool:
         """Whether nothing speaks against this actor: only a successor needs a word for it."""
         try:
-            actor = await self._journal.designated()
-        except ShardUnavailable:
+            # Whoever asks waits a second, and for a connection to a Postgres that is away the pool would wait longer.
+            async with asyncio.timeout(_MEANT_S):
+                actor = await self._journal.designated()
+        except (ShardUnavailable, TimeoutError):
             actor = None
         return actor == self._config.actor or (actor is None and not self._config.is_successor)
 

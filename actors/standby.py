@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actors.deaths import Deaths
+from actors.garbage import look_rarely
 from actors.jobs import end
 from actors.owner import Owner, is_gone
 from actors.settings import Limits
@@ -73,10 +73,12 @@ class Standby:
         """The shards whose newest checkpoint is in memory, or one of a moment ago."""
 
     async def bereaved(self) -> Ward:
-        """A ward whose owner's process has ended, once there is one."""
+        """A ward whose owner's process has ended, once there is one. Raises whatever ends the following of the others."""
         following = asyncio.ensure_future(self._follow())
         try:
             while (found := self.orphan()) is None:
+                if following.done():
+                    following.result()
                 await self._take_stock()
                 await self._until_news()
             return found
@@ -108,6 +110,7 @@ class Standby:
             del self.followers[shard_id]
         for shard_id in self._wards.keys() - self.followers.keys():
             self.followers[shard_id] = self._make_follower(shard_id)
+        self.held = self.held.intersection(self._wards)
 
     async def _follow(self) -> None:
         while True:
@@ -116,13 +119,13 @@ class Standby:
             held = frozenset([shard_id for shard_id, follower in known.items() if await _is_held(shard_id, follower)])
             if held - self.held:
                 # What was read of a shard stays: the collector need not look at it again, least of all in a takeover.
-                gc.collect()
-                gc.freeze()
-            self.held = held
+                look_rarely()
+            # Meanwhile some may have gone elsewhere.
+            self.held = held.intersection(self._wards)
             await asyncio.sleep(self._rest_s(time.thread_time() - began))
 
     def _rest_s(self, took_s: float) -> float:
-        """Long enough for following to keep to its share; its work on the loop is about half of it, the rest is Postgres'."""
+        """Long enough for following to keep to its share: 0.1 s of work, and about as much of Postgres', rest for 4 s."""
         rest_s = 2 * took_s / self._limits.standby_share
         return min(max(rest_s, self._limits.standby_look_s), self._limits.standby_rest_max_s)
 
@@ -145,7 +148,9 @@ def wards_of(me: Owner, shards: Iterable[Owned]) -> dict[ShardId, Ward]:
     wards: dict[ShardId, Ward] = {}
     for shard in shards:
         owner = Owner.parse(shard.owner) if shard.owner is not None else None
-        if owner is not None and (owner.node, owner.host) == (me.node, me.host) and owner.pid != me.pid:
+        is_near = owner is not None and (owner.node, owner.host) == (me.node, me.host)
+        # Not by its process' number, which may have been that of one which is dead.
+        if owner is not None and is_near and owner.incarnation != me.incarnation:
             wards[shard.shard_id] = Ward(shard.shard_id, str(owner), shard.actor)
     return wards
 

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from actors.names import NAMESPACE
 from actors.protocol import pack, refusal
-from actors.settings import StandbyConfig, Surroundings
+from actors.settings import ShardConfig, StandbyConfig
 from actors.shard import Shard
 from actors.shard_actor import ShardActor, log_to
 from actors.standby import Standby, Ward, shard_of_actor
@@ -51,7 +51,9 @@ class StandbyActor(ShardActor):
         self._standby_config = config
         self._spares: dict[ShardId, PostgresJournal] = {}
         self._shard_id: ShardId | None = None
-        self._is_taking = False
+        # It may be a shard already, until Postgres has said that it is not.
+        self._is_taking = True
+        self._is_dismissed = False
         self._set_up(config)
         self._succession = Succession(self._connections)
         self._standby = Standby(
@@ -76,6 +78,7 @@ class StandbyActor(ShardActor):
             await self._end_for_good()
             return
         else:
+            self._take_nothing()
             await self._succeed(await self._bereaved())
         self._endpoint.set_result(await self._listen())
         await self._serve()
@@ -96,13 +99,12 @@ class StandbyActor(ShardActor):
             _log.warning("shard %s: the process of its owner %s has ended", ward.shard_id, ward.owner)
             self._is_taking = True
             try:
-                if await self._succession.designate(
-                    ward.shard_id, predecessor=ward.owner, heir=self._standby_config.actor
-                ):
+                heir = self._standby_config.actor
+                if await self._succession.designate(ward.shard_id, predecessor=ward.owner, actor=ward.actor, heir=heir):
                     return ward
                 _log.info("shard %s was let go of, or another one was quicker", ward.shard_id)
                 self._standby.give_up(ward)
-                self._is_taking = False
+                self._take_nothing()
             except ShardUnavailable as error:
                 _log.warning("shard %s cannot be taken over yet: %s", ward.shard_id, error)
                 await asyncio.sleep(_RETRY_S)
@@ -127,13 +129,25 @@ class StandbyActor(ShardActor):
     async def calls(self, requests: Sequence[tuple[str, bytes]]) -> list[bytes]:
         """The packed answers to methods and their payloads; see protocol.Method."""
         if self._shard_id is None:
-            standing_by = ShardUnavailable(f"{self._standby_config.actor} stands by", moving=True)
-            return [pack(refusal(standing_by)) for _ in requests]
+            return [pack(refusal(self._standing_by())) for _ in requests]
         return await super().calls(requests)
 
-    async def config(self) -> Surroundings:
-        """What the actor was told, or what it goes by as a shard."""
-        return self._standby_config if self._shard_id is None else await super().config()
+    async def config(self) -> ShardConfig:
+        """What it goes by as a shard. Raises ShardUnavailable before, even if it is about to be one."""
+        if self._shard_id is None:
+            raise self._standing_by()
+        return await super().config()
+
+    async def hand_over(self, successor: str) -> bytes:
+        """See ShardActor; refused while it is no shard."""
+        return pack(refusal(self._standing_by())) if self._shard_id is None else await super().hand_over(successor)
+
+    async def split(self, modulus: int) -> bytes:
+        """See ShardActor; refused while it is no shard."""
+        return pack(refusal(self._standing_by())) if self._shard_id is None else await super().split(modulus)
+
+    def _standing_by(self) -> ShardUnavailable:
+        return ShardUnavailable(f"{self._standby_config.actor} stands by", moving=True)
 
     async def standby_status(self) -> StandbyStatus:
         """Which shards it follows, or which it has become."""
@@ -141,8 +155,16 @@ class StandbyActor(ShardActor):
         return StandbyStatus(config.actor, config.node, self._shard_id, tuple(sorted(self._standby.held)))
 
     async def dismiss(self) -> None:
-        """End for good, unless it has become a shard, or may be about to."""
-        if self._shard_id is None and not self._is_taking:
+        """End for good, unless it has become a shard; if it may be about to, once that is known."""
+        self._is_dismissed = True
+        self._leave_if_dismissed()
+
+    def _take_nothing(self) -> None:
+        self._is_taking = False
+        self._leave_if_dismissed()
+
+    def _leave_if_dismissed(self) -> None:
+        if self._is_dismissed and self._shard_id is None and not self._is_taking:
             self._life.cancel()
             self._farewell = asyncio.create_task(self._end_for_good())
 

@@ -93,7 +93,7 @@ def _why_not(found: ShardStatus | PortfolioError) -> str | None:
 def end(names: Iterable[str]) -> None:
     """End actors for good, whatever they do; those that are gone already are no error."""
     for name in names:
-        with suppress(ValueError):
+        with suppress(ValueError, RayError):
             ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
 
 

@@ -21,7 +21,7 @@ from ray import serve
 
 from actors.gateway import Gateway
 from actors.names import NAMESPACE, actor_name
-from actors.settings import Limits, ShardConfig, StandbyConfig
+from actors.settings import Limits, ShardConfig, StandbyConfig, Surroundings
 from cluster import front, haproxy, placement, ray_profile
 from cluster.balance import spread
 from cluster.client import check_listening
@@ -32,7 +32,7 @@ from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from cluster.shard_watch import SILENCE_LEASES, ShardWatch
 from cluster.signals import signals_kept
-from cluster.standbys import Standbys, spare_standbys
+from cluster.standbys import Standbys, end_spare
 from persistence.migrate import Cluster, read_cluster
 from persistence.signs_of_life import read_signs_of_life
 from portfolio.errors import ShardUnavailable
@@ -120,22 +120,14 @@ class Serving:
 
     def shard_config(self, shard_id: ShardId, actor: str, cluster: Cluster) -> ShardConfig:
         """What a shard of this service is told when it starts."""
-        return ShardConfig(
-            shard_id=shard_id,
-            actor=actor,
-            postgres_dsn=self._postgres_dsn,
-            redis_url=self._redis_url,
-            link_secret=cluster.link_secret,
-            socket_dir=self._runtime.links,
-            log_dir=self.settings.data_dir / "log",
-            link_host=self._link_host,
-        )
+        return ShardConfig(shard_id=shard_id, actor=actor, **self._surroundings(cluster).shared())
 
     def standby_config(self, actor: str, node: str, cluster: Cluster) -> StandbyConfig:
         """What the standby of a node is told when it starts."""
-        return StandbyConfig(
-            actor=actor,
-            node=node,
+        return StandbyConfig(actor=actor, node=node, **self._surroundings(cluster).shared())
+
+    def _surroundings(self, cluster: Cluster) -> Surroundings:
+        return Surroundings(
             postgres_dsn=self._postgres_dsn,
             redis_url=self._redis_url,
             link_secret=cluster.link_secret,
@@ -172,14 +164,15 @@ class Serving:
         async def stop() -> None:
             await asyncio.gather(*(placement.stop(shard.shard_id, SHARD_STOP_S) for shard in shards))
 
+        cluster: Cluster | None
         try:
-            # Some may have come of doubling since the start.
             cluster = read_cluster(self._postgres_dsn)
         except ShardUnavailable:
-            cluster = started
-        shards = cluster.shards
+            cluster = None
+        # Some may have come of doubling since the start.
+        shards = (cluster or started).shards
         # First, because a shard that does not stop in time is killed, and would have a successor.
-        placement.end(spare_standbys(cluster))
+        end_spare(cluster)
         asyncio.run(stop())
 
     @contextmanager
@@ -193,6 +186,8 @@ class Serving:
             self._has_front = True
             yield
         finally:
+            # The service is stopping, and needs no more standbys.
+            self._has_front = False
             # Ray prints, whatever its log level, that the call which ended Serve's controller did not come back.
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 serve.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations

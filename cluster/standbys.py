@@ -17,7 +17,7 @@ from actors.names import NAMESPACE, node_digits, standby_name, standby_place, st
 from actors.settings import StandbyConfig
 from actors.standby_actor import StandbyStatus
 from cluster.nodes import alive_nodes
-from cluster.placement import actor_names, place_standby
+from cluster.placement import actor_names, end, place_standby
 from persistence.migrate import Cluster
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class Standbys:
 def dismiss(names: Iterable[str]) -> None:
     """Have those end that have not become shards, nor are about to."""
     for name in names:
-        with suppress(ValueError, RayError):
+        # A shard that was made anew under a standby's name knows no dismissal.
+        with suppress(ValueError, RayError, AttributeError):
             ray.get_actor(name, NAMESPACE).dismiss.remote()
 
 
@@ -87,6 +88,18 @@ def spare_standbys(cluster: Cluster) -> list[str]:
     """The standbys that are not meant to be shards. Raises RayError."""
     owners = {shard.actor for shard in cluster.shards}
     return [name for name in standbys_among(actor_names()) if name not in owners]
+
+
+def end_spare(cluster: Cluster | None) -> None:
+    """End the spare standbys at once; where Ray does not answer, there is none to end.
+
+    Without `cluster` (Postgres is away) only they can tell which of them have become shards since.
+    """
+    with suppress(RayError):
+        if cluster is not None:
+            end(spare_standbys(cluster))
+        else:
+            end(status.actor for status in asyncio.run(standby_statuses()))
 
 
 async def standby_statuses() -> list[StandbyStatus]:

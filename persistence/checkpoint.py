@@ -38,7 +38,8 @@ class PostgresCheckpointStore:
                 ((seq,),) = await self._rows(connection, "select_checkpoint_seq")
                 portfolios = await self._rows(connection, "select_portfolio_checkpoints")
                 positions = await self._rows(connection, "select_position_checkpoints")
-        return _saved(seq, portfolios, positions)
+                quarantined = await self._rows(connection, "select_quarantine")
+        return _saved(seq, portfolios, positions, quarantined)
 
     async def load_changed(self, after_seq: int) -> SavedBooks:
         """The books that rows after `after_seq` changed, as of the checkpoint. Raises ShardUnavailable."""
@@ -51,7 +52,8 @@ class PostgresCheckpointStore:
                 some = {"portfolio_ids": changed}
                 portfolios = await self._rows(connection, "select_some_portfolio_checkpoints", **some)
                 positions = await self._rows(connection, "select_some_position_checkpoints", **some)
-        return _saved(seq, portfolios, positions)
+                quarantined = await self._rows(connection, "select_quarantine")
+        return _saved(seq, portfolios, positions, quarantined)
 
     async def _rows(self, connection: Connection, statement: str, **more: object) -> list[tuple[Any, ...]]:
         cursor = await connection.execute(SQL[statement], {"shard_id": self._shard_id, **more})
@@ -107,7 +109,12 @@ class PostgresCheckpointStore:
             await connection.execute(SQL["upsert_position_checkpoints"], _position_columns(chunk))
 
 
-def _saved(seq: int, portfolios: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]]) -> SavedBooks:
+def _saved(
+    seq: int,
+    portfolios: Sequence[Sequence[Any]],
+    rows: Sequence[Sequence[Any]],
+    quarantined: Sequence[tuple[Any, ...]],
+) -> SavedBooks:
     held: dict[str, dict[InstrumentId, Position]] = defaultdict(dict)
     for portfolio_id, *columns in rows:
         position = decode_position(columns)
@@ -122,7 +129,7 @@ def _saved(seq: int, portfolios: Sequence[Sequence[Any]], rows: Sequence[Sequenc
             books[portfolio_id] = decode_book(row, held.get(portfolio_id, {}))
         except ValueError as error:
             unreadable[portfolio_id] = f"the checkpoint of {portfolio_id} cannot be read: {error}"
-    return SavedBooks(seq, books, unreadable, positions)
+    return SavedBooks(seq, books, unreadable, positions, dict(quarantined))
 
 
 def _chunk(books: Iterator[ValuedBook]) -> list[ValuedBook]:

@@ -139,8 +139,12 @@ select shard_id, owner, actor from shards order by shard_id;
 
 -- name: designate_heir
 -- A standby says that it is to own the shard of an owner whose process has ended. One that let go of the shard is named no
--- more; and where Ray or another standby was quicker, another owner is.
-update shards set actor = %(heir)s where shard_id = %(shard_id)s and owner = %(predecessor)s;
+-- more; and where Ray or another standby was quicker, another owner is, or another actor is meant. It may have to say so
+-- twice, if it did not hear the answer.
+update shards
+set actor = %(heir)s
+where shard_id = %(shard_id)s and owner = %(predecessor)s
+  and (actor is not distinct from %(actor)s or actor = %(heir)s);
 
 -- name: select_actor
 -- Which actor is meant to own a shard.

@@ -33,13 +33,13 @@ class Succession:
                 cursor = await connection.execute(SQL["select_owners"])
                 return [OwnedShard(*row) for row in await cursor.fetchall()]
 
-    async def designate(self, shard_id: ShardId, *, predecessor: str, heir: str) -> bool:
-        """Mean the actor `heir` to own a shard if `predecessor` is its owner still; gives whether it was.
+    async def designate(self, shard_id: ShardId, *, predecessor: str, actor: str | None, heir: str) -> bool:
+        """Mean the actor `heir` to own a shard if `predecessor` owns it, and `actor` is meant to, still; gives whether it is so.
 
         After ShardUnavailable nobody knows; asking again does no harm.
         """
         with unavailable_on_error(f"succeeding the owner of shard {shard_id}"):
             async with self._connections.connection() as connection:
-                parameters = {"shard_id": shard_id, "predecessor": predecessor, "heir": heir}
+                parameters = {"shard_id": shard_id, "predecessor": predecessor, "actor": actor, "heir": heir}
                 cursor = await connection.execute(SQL["designate_heir"], parameters)
                 return cursor.rowcount == 1

@@ -87,12 +87,16 @@ class DamagedRow:
 
 @dataclass(frozen=True, slots=True)
 class SavedBooks:
-    """What a checkpoint holds, as of row `seq`. `unreadable` says why a book cannot be read; `positions` are those of all, readable or not."""
+    """What a checkpoint holds, as of row `seq`. `unreadable` says why a book cannot be read; `positions` are those of all, readable or not.
+
+    `quarantined` are the portfolios set apart at that moment: the checkpoint may have passed by rows of theirs, and of no others.
+    """
 
     seq: int
     books: Mapping[PortfolioId, Book]
     unreadable: Mapping[PortfolioId, str]
     positions: Mapping[PortfolioId, frozenset[InstrumentId]]
+    quarantined: Mapping[PortfolioId, str]
 
 
 @dataclass(frozen=True, slots=True)

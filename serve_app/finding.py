@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import ray
@@ -16,6 +17,7 @@ from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 
 _ASK_TIMEOUT_S: Final = 1.0
+_GRACE_S: Final = 0.02
 
 
 async def find_shard(shard_id: ShardId) -> Any:
@@ -33,7 +35,7 @@ async def find_shard(shard_id: ShardId) -> Any:
 
 
 async def any_config() -> Surroundings:
-    """Where any shard or standby that answers keeps its data. Raises ShardUnavailable if none answers."""
+    """Where any shard that answers keeps its data. Raises ShardUnavailable if none answers."""
     for handle in await asyncio.to_thread(lambda: _handles(_names())):
         try:
             async with asyncio.timeout(_ASK_TIMEOUT_S):
@@ -45,9 +47,13 @@ async def any_config() -> Surroundings:
 
 
 def _candidates(shard_id: ShardId) -> list[Any]:
-    """The shard's own actors, and the standbys, one of which may have taken it over."""
+    """The standbys, one of which may have taken the shard over, then the shard's own actors, the newest first.
+
+    An actor that owns the shard no more may not know it yet, so of several the one that has come later is believed: a
+    standby takes over from a process that is dead, and a move leads away from one that has let go.
+    """
     names = _names()
-    return _handles([*names_of(shard_id, names), *standbys_among(names)])
+    return _handles([*standbys_among(names), *names_of(shard_id, names)])
 
 
 def _names() -> list[str]:
@@ -71,12 +77,24 @@ async def _owner_among(shard_id: ShardId, candidates: Sequence[Any]) -> Any:
     try:
         # One that is being restarted answers late; the one that owns the shard does not have to wait for it.
         for answer in asyncio.as_completed(asked):
-            if (owner := await answer) is not None:
-                return owner
+            if await answer is not None:
+                return await _first_of(asked)
     finally:
         for question in asked:
             question.cancel()
     raise ShardUnavailable(f"shard {shard_id} is on the move", shard=shard_id, moving=True)
+
+
+async def _first_of(asked: Sequence[asyncio.Future[Any | None]]) -> Any:
+    """The first in line that says yes. One has; those before it get a moment more to say so too."""
+    before = list(takewhile(lambda question: _answer(question) is None, asked))
+    if before:
+        await asyncio.wait(before, timeout=_GRACE_S)
+    return next(owner for owner in map(_answer, asked) if owner is not None)
+
+
+def _answer(question: asyncio.Future[Any | None]) -> Any | None:
+    return question.result() if question.done() else None
 
 
 async def _if_owner(handle: Any, shard_id: ShardId) -> Any | None:
@@ -84,5 +102,6 @@ async def _if_owner(handle: Any, shard_id: ShardId) -> Any | None:
     try:
         async with asyncio.timeout(_ASK_TIMEOUT_S):
             return handle if await handle.is_owner.remote(shard_id) else None
-    except (RayError, TimeoutError):
+    except (RayError, TimeoutError, AttributeError, TypeError):
+        # The last two: an actor of other code, which knows no such question.
         return None

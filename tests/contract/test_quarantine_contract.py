@@ -73,6 +73,10 @@ async def test_what_is_set_apart_is_known_to_its_shard_until_its_book_is_saved(s
     await checkpoints.set_apart({portfolio(1): "again"}, claim.epoch)
     assert await checkpoints.quarantined() == {portfolio(1): "again", portfolio(2): "second"}
     assert await store.checkpoints(1).quarantined() == {}
+    # A checkpoint says with one breath what it holds and what it has passed by.
+    for saved in (await checkpoints.load(), await checkpoints.load_changed(0)):
+        assert saved.quarantined == {portfolio(1): "again", portfolio(2): "second"}
+    assert (await store.checkpoints(1).load()).quarantined == {}
     await checkpoints.save(_checkpoint(scribe, portfolio(1), released=[portfolio(1)]), claim.epoch)
     assert await checkpoints.quarantined() == {portfolio(2): "second"}
 

@@ -162,15 +162,26 @@ async def test_one_standby_alone_succeeds_and_the_actor_before_is_kept_out(
         dead, restarted, heir = journal("dead", "shard-0"), journal("again", "shard-0"), journal("heir", "standby-a.1")
         await dead.claim()
         assert (await succession.owners())[0] == OwnedShard(ZERO, "dead", "shard-0")
-        assert await succession.designate(ZERO, predecessor="dead", heir="standby-a.1")
+        seen = {"predecessor": "dead", "actor": "shard-0"}
+        assert await succession.designate(ZERO, **seen, heir="standby-a.1")
         # Whoever asked and heard no answer asks again.
-        assert await succession.designate(ZERO, predecessor="dead", heir="standby-a.1")
+        assert await succession.designate(ZERO, **seen, heir="standby-a.1")
+        # The first wins, although it has not claimed the shard yet.
+        assert not await succession.designate(ZERO, **seen, heir="standby-a.2")
         with pytest.raises(Deposed):
             await restarted.claim()
         assert (await heir.claim()).epoch == 2
-        assert not await succession.designate(ZERO, predecessor="dead", heir="standby-a.2")
+        assert not await succession.designate(ZERO, **seen, heir="standby-a.2")
         for one in (dead, restarted, heir):
             await one.close()
+
+
+async def test_a_shard_for_which_no_actor_was_meant_has_a_successor(database: str, succession: Succession) -> None:
+    async with postgres.pool(database, size_max=2) as pool:
+        owner = PostgresJournal(database, ZERO, "owner", pool)
+        await owner.claim()
+        assert await succession.designate(ZERO, predecessor="owner", actor=None, heir="standby-a.1")
+        await owner.close()
 
 
 async def test_a_shard_that_was_let_go_of_has_no_successor(database: str, succession: Succession) -> None:
@@ -178,7 +189,7 @@ async def test_a_shard_that_was_let_go_of_has_no_successor(database: str, succes
         owner = PostgresJournal(database, ZERO, "owner", pool, "shard-0")
         await owner.claim()
         await owner.release(None)
-        assert not await succession.designate(ZERO, predecessor="owner", heir="standby-a.1")
+        assert not await succession.designate(ZERO, predecessor="owner", actor="shard-0", heir="standby-a.1")
         with psycopg.connect(database) as connection:
             assert connection.execute("select actor from shards where shard_id = 0").fetchone() == ("shard-0",)
         await owner.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -59,6 +60,16 @@ def test_the_owner_of_a_running_process_is_not_gone_and_that_of_an_ended_one_is(
     assert owner.is_gone(named)
     child.communicate()
     assert owner.is_gone(named)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
+def test_an_owner_that_cannot_be_looked_at_is_not_gone(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(number, os.strerror(number))
+
+    me = str(Owner.here("node", "incarnation"))
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert not owner.is_gone(me)
 
 
 @pytest.mark.parametrize("text", ["node/other-host:1/1/1/i", "", "somebody", "a/b/c/d/e"])

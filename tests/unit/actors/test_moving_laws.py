@@ -21,7 +21,7 @@ from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
 from portfolio.ledger import replay
 from portfolio.sharding import ShardMap
 from tests.oracles.memory_gateway import MemoryGateway
-from tests.oracles.memory_store import MemoryDatabase
+from tests.oracles.memory_store import MemoryDatabase, newest_row_damaged
 from tests.oracles.rows import portfolio
 from tests.oracles.strategies import histories
 from tests.support.shards import IdleShard, RunningShard, exactly, idle_memory_shard
@@ -44,6 +44,8 @@ class Deed(Enum):
     STOP = auto()
     LOSE_CHECKPOINT = auto()
     """It dies, and its checkpoint with it."""
+    SET_APART = auto()
+    """It dies, and a row cannot be read when it comes back; then it can, and the portfolio is put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,13 @@ class Fleet:
                 stored.books, stored.checkpoint_seq = {}, 0
                 self._heirs.pop(shard_id, None)
                 await self.start(shard_id)
+            case Deed.SET_APART:
+                await running.kill()
+                with newest_row_damaged(self._database.shards[shard_id], happening.portfolio_id):
+                    await self.start(shard_id)
+                    await self.running[shard_id].save()
+                    await self._heir(shard_id).shard.follow()
+                await self.running[shard_id].shard.rebuild(happening.portfolio_id)
 
     def _heir(self, shard_id: ShardId) -> IdleShard:
         return self._heirs.setdefault(shard_id, idle_memory_shard(self._database, shard_id=shard_id))

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import ray
+from ray.exceptions import RayError
 
 from actors.names import standby_name, standby_place, standbys_among
-from cluster.standbys import Plan, plan
+from actors.standby_actor import StandbyStatus
+from cluster import standbys
+from cluster.standbys import Plan, dismiss, end_spare, plan
+from persistence.migrate import Cluster, PlacedShard
+from portfolio.ids import ShardId
 
 ONE, TWO = "1" * 56, "2" * 56
 FIRST, SECOND, OTHER = f"standby-{'1' * 12}.1", f"standby-{'1' * 12}.2", f"standby-{'2' * 12}.1"
@@ -43,3 +51,56 @@ def test_names_of_shards_are_no_standbys() -> None:
     assert standby_place(SECOND) == ("1" * 12, 2)
     with pytest.raises(ValueError, match="is not the name of a standby"):
         standby_place("shard-0")
+
+
+def test_a_shard_that_bears_a_standbys_name_is_not_dismissed_and_the_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dismissed: list[str] = []
+    standby = SimpleNamespace(dismiss=SimpleNamespace(remote=lambda: dismissed.append(SECOND)))
+    handles = {FIRST: SimpleNamespace(), SECOND: standby}
+    monkeypatch.setattr(ray, "get_actor", lambda name, namespace: handles[name])
+    dismiss([FIRST, SECOND])
+    assert dismissed == [SECOND]
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The actors that are ended for good, in order."""
+    found: list[str] = []
+    monkeypatch.setattr(ray, "get_actor", lambda name, namespace: name)
+    monkeypatch.setattr(ray, "kill", lambda name, no_restart: found.append(name))
+    return found
+
+
+def test_at_the_end_of_a_service_those_that_no_shard_is_meant_for_are_ended(
+    monkeypatch: pytest.MonkeyPatch, ended: list[str]
+) -> None:
+    monkeypatch.setattr(standbys, "actor_names", lambda: {FIRST, SECOND, "shard-0"})
+    end_spare(Cluster(1, b"", None, (PlacedShard(ShardId(0), 1, FIRST),)))
+    assert ended == [SECOND]
+
+
+def test_while_postgres_is_away_they_are_asked_which_of_them_is_a_shard(
+    monkeypatch: pytest.MonkeyPatch, ended: list[str]
+) -> None:
+    shards = {FIRST: ShardId(0), SECOND: None}
+
+    async def status(name: str) -> StandbyStatus:
+        return StandbyStatus(name, "1" * 12, shards[name], ())
+
+    monkeypatch.setattr(standbys, "actor_names", lambda: shards)
+    monkeypatch.setattr(standbys, "_status", status)
+    end_spare(None)
+    assert ended == [SECOND]
+
+
+@pytest.mark.parametrize("cluster", [None, Cluster(1, b"", None, ())])
+def test_a_ray_that_is_gone_keeps_nobody_from_stopping_the_shards(
+    monkeypatch: pytest.MonkeyPatch, cluster: Cluster | None
+) -> None:
+    def fail() -> None:
+        raise RayError
+
+    monkeypatch.setattr(standbys, "actor_names", fail)
+    end_spare(cluster)
