@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from benchmarks import scale, stand
 from benchmarks.quantiles import quantiles
 from benchmarks.results import Line
 
@@ -29,3 +34,31 @@ def test_a_promise_is_held_within_its_bounds(
     figure: float, floor: float | None, bounds: dict[str, float], held: bool | None
 ) -> None:
     assert Line(shows=1, what="", figure=figure, unit="ms", floor=floor, **bounds).is_held is held  # type: ignore[arg-type]
+
+
+class Started(Exception):
+    """A service would have been started with these settings."""
+
+
+@pytest.mark.parametrize("step", [scale._grown, scale._replayed])
+def test_what_a_size_costs_is_measured_without_a_standby(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: Callable[[Path, int], object]
+) -> None:
+    class Server:
+        dsn = url = "somewhere"
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def started(settings: Any, _: object) -> None:
+        raise Started(settings.standby)
+
+    monkeypatch.setattr(stand, "EmbeddedPostgres", Server)
+    monkeypatch.setattr(stand, "EmbeddedValkey", Server)
+    monkeypatch.setattr(stand, "Service", started)
+    with pytest.raises(Started) as found:
+        step(tmp_path, 1)
+    assert found.value.args == (False,)
