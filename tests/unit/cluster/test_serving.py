@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ray import serve
 
 from actors.names import actor_name, standby_name
-from cluster import serving
+from cluster import front
 from cluster.serving import Serving
 from cluster.settings import Settings
 from persistence.migrate import Cluster
@@ -32,11 +33,14 @@ def test_a_standby_that_becomes_a_shard_goes_by_what_any_shard_is_told(service: 
 def test_standbys_are_made_while_the_front_is_there_and_no_longer(
     service: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    during_shutdown: list[bool] = []
-    monkeypatch.setattr(serving.serve, "start", lambda http_options: None)
-    monkeypatch.setattr(serving.serve, "shutdown", lambda: during_shutdown.append(service._has_front))
-    monkeypatch.setattr(serving.front, "deploy", lambda settings, dsn: None)
-    assert not service._has_front
+    seen: list[bool] = []
+
+    def look(*_: object, **__: object) -> None:
+        seen.append(service._has_front)
+
+    monkeypatch.setattr(serve, "start", look)
+    monkeypatch.setattr(front, "deploy", look)
+    monkeypatch.setattr(serve, "shutdown", look)
     with service.front():
-        assert service._has_front
-    assert during_shutdown == [False]
+        look()
+    assert seen == [False, False, True, False]
