@@ -3,6 +3,8 @@
 Portfolios of ten positions are loaded through actor handles, then each is updated once. After that the checkpoint and an
 emptied Redis catch up, states are read over REST, a shard is killed, and at last the service starts from its bare
 journal. Memory is what the shards' processes hold beyond what they held empty.
+
+No standby is there: it would have read the killed shard's checkpoint already, and hold its books once more.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def measure(effort: Effort) -> Section:
 
 def _grown(data_dir: Path, portfolios: int) -> list[dict[str, Any]]:
     section = Section("scale")
-    with stand_on(data_dir) as stand:
+    with stand_on(data_dir, standby=False) as stand:
         for step in (_load, _update_each, _empty_redis, _read, _kill):
             step(section, stand, portfolios)
     return section.rounds
@@ -65,7 +67,7 @@ def _grown(data_dir: Path, portfolios: int) -> list[dict[str, Any]]:
 
 def _replayed(data_dir: Path, portfolios: int) -> list[dict[str, Any]]:
     section = Section("scale")
-    with section.round("journal", portfolios=portfolios) as found, stand_on(data_dir) as stand:
+    with section.round("journal", portfolios=portfolios) as found, stand_on(data_dir, standby=False) as stand:
         found.update(_recovered(_statuses(stand).values()))
     return section.rounds
 

@@ -78,11 +78,15 @@ def scratch_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def stand_on(data_dir: Path) -> Iterator[Stand]:
+def stand_on(data_dir: Path, *, standby: bool = True) -> Iterator[Stand]:
     """The service on what is in `data_dir`. The servers are started as the service does, and only handed to it."""
     with EmbeddedPostgres(data_dir, progress=_tell) as postgres, EmbeddedValkey(data_dir) as valkey:
         settings = Settings(
-            data_dir=data_dir, http_port=free_ports(1)[0], postgres_dsn=postgres.dsn, redis_url=valkey.url
+            data_dir=data_dir,
+            http_port=free_ports(1)[0],
+            postgres_dsn=postgres.dsn,
+            redis_url=valkey.url,
+            standby=standby,
         )
         service = Service(settings, _tell)
         with service.running() as gateway, service.serving():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from benchmarks import cpu_by_role
+from benchmarks import cpu_by_role, scale, stand
 from benchmarks.quantiles import quantiles
 from benchmarks.results import Line
 
@@ -49,3 +53,31 @@ def test_cpu_time_of_a_process_that_ended_is_not_taken_off_the_others(monkeypatc
     )
     monkeypatch.setattr(cpu_by_role, "_seconds", lambda: next(looks))
     assert cpu_by_role.CpuByRole().us_each(1_000) == {"shards": 750.0}
+
+
+class Started(Exception):
+    """A service would have been started with these settings."""
+
+
+@pytest.mark.parametrize("step", [scale._grown, scale._replayed])
+def test_what_a_size_costs_is_measured_without_a_standby(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: Callable[[Path, int], object]
+) -> None:
+    class Server:
+        dsn = url = "somewhere"
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def started(settings: Any, _: object) -> None:
+        raise Started(settings.standby)
+
+    monkeypatch.setattr(stand, "EmbeddedPostgres", Server)
+    monkeypatch.setattr(stand, "EmbeddedValkey", Server)
+    monkeypatch.setattr(stand, "Service", started)
+    with pytest.raises(Started) as found:
+        step(tmp_path, 1)
+    assert found.value.args == (False,)
