@@ -67,7 +67,10 @@ def test_a_lock_file_holds_names_versions_and_hashes_alone(lock: str) -> None:
 
 
 def test_the_developers_lock_holds_the_runtime_lock() -> None:
-    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+    developers = pins("requirements-dev.lock")
+    # What the service needs on one system only, a developers' tool may need on all.
+    missing = [pin for pin in pins("requirements.lock") if not {pin, pin.partition(" ;")[0]} & developers.keys()]
+    assert missing == []
 
 
 @pytest.mark.parametrize("name", SET_UP_FILES)
