@@ -167,14 +167,18 @@ class Books:
         known = self._renderings.get(book.portfolio_id)
         if known is None or known.book is not book or book.portfolio_id in self._revalued:
             return None
-        return known
+        return known if self._is_at_rest(book) else None
+
+    def _is_at_rest(self, book: Book) -> bool:
+        """Whether no mark of the book's instruments has come since they were last revalued."""
+        return not self._moved or self._moved.isdisjoint(book.positions)
 
     def _rendered(self, book: Book, *, keep: bool) -> Rendering:
         known = self._rendering_of(book)
         if known is not None:
             return known
         rendering = self._foreseen.get(book.portfolio_id)
-        if rendering is None or rendering.book is not book:
+        if rendering is None or rendering.book is not book or not self._is_at_rest(book):
             rendering = Rendering(book, self.marks, self._renderings.get(book.portfolio_id))
         if keep and self._books.get(book.portfolio_id) is book:
             self._keep(rendering)

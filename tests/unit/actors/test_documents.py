@@ -222,9 +222,9 @@ def test_what_was_foreseen_is_shown_only_once_it_is_committed_and_at_the_marks_o
     books.foresee([committed])
     assert books.documents(portfolio(1)) is before
     books.mark({X: Mark(Decimal(3), minutes(1))})
-    books.revalue()
     books.replace(committed)
     assert books.documents(portfolio(1)) == encode(committed, books.marks)
+    assert books.valuation(committed) == value(committed, books.marks)
     books.foresee([replace(committed, version=9)])
     assert books.documents_of(committed).version == committed.version
 
