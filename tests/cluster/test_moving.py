@@ -92,6 +92,7 @@ async def writing(service: ServiceProcess, portfolios: Sequence[PortfolioId] = P
         assert (await client.state(portfolio_id)).version == len(booked) + 1
 
 
+@pytest.mark.soak
 async def test_a_shard_moves_again_and_again_under_load(
     service: ServiceProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:

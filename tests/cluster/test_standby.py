@@ -168,6 +168,7 @@ async def test_an_upgrade_replaces_the_standby_too(service: ServiceProcess) -> N
     assert {actor_of(service, number).partition(".")[0] for number in BOTH} == {"shard-0", "shard-1"}
 
 
+@pytest.mark.soak
 async def test_shards_that_came_of_doubling_are_followed_and_taken_over(service: ServiceProcess) -> None:
     client = await AsyncClient.connect(service.settings)
     await double(4, lambda split: None)
