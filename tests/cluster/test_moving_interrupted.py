@@ -77,6 +77,7 @@ async def _killed_once(process: subprocess.Popen[str], is_so: Callable[[], bool]
             process.kill()
 
 
+@pytest.mark.soak
 async def test_a_mover_that_is_killed_leaves_the_shard_served_and_movable(service: ServiceProcess) -> None:
     async with writing(service, _portfolios("MOVER")) as writers:
         known = actor_names()
