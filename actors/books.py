@@ -12,7 +12,7 @@ from typing import Final
 from actors.documents import SummaryDocument, summary_document
 from actors.pacing import Pacer
 from actors.rendering import Encoded, Rendering
-from portfolio.book import Book, Mark
+from portfolio.book import Book, Mark, MarkedBook
 from portfolio.errors import PortfolioNotFound, PortfolioQuarantined
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.status import Status
@@ -218,6 +218,11 @@ class Books:
         """At most `limit` books whose ids follow `after`, ordered by id, all of this moment."""
         start = bisect_right(self._ids, after)
         return [self._books[portfolio_id] for portfolio_id in self._ids[start : start + max(0, limit)]]
+
+    def marked(self, book: Book) -> MarkedBook:
+        """`book` with the market marks known of what it holds."""
+        marks = self.marks
+        return MarkedBook(book, {name: marks[name] for name in book.positions if name in marks})
 
     def mark(self, marks: Mapping[InstrumentId, Mark]) -> None:
         """Take market marks; the newer one of an instrument stays. They show in documents after `revalue`."""

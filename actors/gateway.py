@@ -27,7 +27,7 @@ from actors.protocol import (
 )
 from actors.shard_status import ShardStatus
 from portfolio import money
-from portfolio.book import Book, Mark
+from portfolio.book import Book, Mark, MarkedBook
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.errors import PortfolioError, PortfolioNotFound, ShardUnavailable, WrongShard
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
@@ -46,8 +46,8 @@ STATUS_TIMEOUT_S: Final = 2.0
 _OUTCOMES: Final = msgspec.msgpack.Decoder(list[UpdateOutcome])
 _SUMMARIES: Final = msgspec.json.Decoder(list[SummaryDocument])
 _STATUSES: Final = msgspec.msgpack.Decoder(ShardStatus)
-_BOOKS: Final = msgspec.msgpack.Decoder(Book)
-_BOOK_LISTS: Final = msgspec.msgpack.Decoder(list[Book])
+_BOOKS: Final = msgspec.msgpack.Decoder(MarkedBook)
+_BOOK_LISTS: Final = msgspec.msgpack.Decoder(list[MarkedBook])
 _TEXTS: Final = msgspec.msgpack.Decoder(list[str])
 
 
@@ -86,15 +86,23 @@ class Gateway:
         return await self._ask(portfolio_id, Method.POSITIONS, PortfolioQuestion(portfolio_id, if_none_match))
 
     async def book(self, portfolio_id: PortfolioId) -> Book | None:
-        """The committed book itself, for callers that compute with it; None if there is none."""
+        """The committed book itself; None if there is none."""
         try:
-            answer = await self._ask(portfolio_id, Method.BOOK, PortfolioQuestion(portfolio_id))
+            return (await self.marked_book(portfolio_id)).book
         except PortfolioNotFound:
             return None
+
+    async def marked_book(self, portfolio_id: PortfolioId) -> MarkedBook:
+        """The committed book with its marks, for callers that compute with it. Raises PortfolioNotFound."""
+        answer = await self._ask(portfolio_id, Method.BOOK, PortfolioQuestion(portfolio_id))
         return _BOOKS.decode(answer.body or b"")
 
     async def books(self, shard_id: ShardId, after: str, limit: int) -> list[Book]:
         """Some committed books of one shard whose ids follow `after`, ordered by id; none only at the end."""
+        return [marked.book for marked in await self.marked_books(shard_id, after, limit)]
+
+    async def marked_books(self, shard_id: ShardId, after: str, limit: int) -> list[MarkedBook]:
+        """As `books`, each with its marks."""
         answer = await self._call(shard_id, Method.BOOKS, pack(BooksQuestion(after, limit)))
         return _BOOK_LISTS.decode(answer.body or b"\x90")
 

@@ -105,7 +105,8 @@ class Service:
         return Answer(None if if_none_match == etag else body, etag, owner=self._shard.signature)
 
     def _book(self, question: PortfolioQuestion) -> Answer:
-        return Answer(pack(self._shard.books_with(question.portfolio_id).get(question.portfolio_id)))
+        books = self._shard.books_with(question.portfolio_id)
+        return Answer(pack(books.marked(books.get(question.portfolio_id))))
 
     def _show_marks(self, marks: Mapping[InstrumentId, Mark]) -> Answer:
         self._shard.show_marks(marks)
@@ -136,8 +137,7 @@ class Service:
         turned_away: set[PortfolioId] = set()
         queued: list[asyncio.Future[Outcome] | PortfolioError] = []
         for command in commands:
-            if self._pacer.is_due():
-                await self._pacer.rest()
+            await self._give_way()
             queued.append(self._queued(command, turned_away))
         return Answer(pack([await _outcome(command, answer) for command, answer in zip(commands, queued, strict=True)]))
 
@@ -163,7 +163,7 @@ class Service:
         size = 0
         # Books are immutable: those found now can be packed one by one while newer ones are committed.
         for book in self._shard.books.following(question.after, min(question.limit, BOOKS_MAX)):
-            content = pack(book)
+            content = pack(self._shard.books.marked(book))
             packed.append(msgspec.Raw(content))
             size += len(content)
             if size >= BOOKS_BYTES_MAX:

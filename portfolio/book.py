@@ -58,3 +58,11 @@ class Book:
     positions: Mapping[InstrumentId, Position]
     created_at: datetime
     last_updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedBook:
+    """A book, and the market marks known of what it holds, all of one moment."""
+
+    book: Book
+    marks: Mapping[InstrumentId, Mark]
