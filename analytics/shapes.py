@@ -23,7 +23,7 @@ def bucket(count: int) -> int:
     """
     if count <= SMALLEST:
         return SMALLEST
-    step = max(1, 2 ** (count - 1).bit_length() // 2 // _STEPS_PER_OCTAVE)
+    step = max(1, (1 << (count - 1).bit_length()) // 2 // _STEPS_PER_OCTAVE)
     return -(-count // step) * step
 
 

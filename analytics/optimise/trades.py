@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_DOWN, Decimal
+from typing import Final
 
 from portfolio import money
 from portfolio.ids import InstrumentId
 from portfolio.transactions import Transaction, TransactionType
+
+_CENT: Final = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,14 @@ class Wish:
         """The change of quantity in whole lots. What is to be given up wholly goes wholly, odd units too."""
         if not self.wanted:
             return -self.held
-        return self._in_lots(money.add(self.wanted, -self.held), rounding)
+        whole = money.add(self.wanted, -self.held)
+        rounded = self._in_lots(whole, rounding)
+        return rounded if self.is_on_its_side(rounded) else self._in_lots(whole, ROUND_DOWN)
+
+    def is_on_its_side(self, change: Decimal) -> bool:
+        """Whether `change` leaves no short where a long is wanted, and no long where a short is."""
+        after = money.add(self.held, change)
+        return not after or (after > 0) == (self.wanted > 0)
 
     def missing(self, change: Decimal) -> Decimal:
         """The value that `change` falls short of what is wanted."""
@@ -67,7 +77,9 @@ def _purchases(wishes: Sequence[Wish], room: Decimal | None) -> dict[InstrumentI
     if room is None:
         return {wish.instrument_id: wish.change(ROUND_HALF_DOWN) for wish in wishes}
     wanted = sum((wish.missing(money.ZERO_8) for wish in wishes), money.ZERO_2)
-    share = min(Decimal(1), money.divide(room, wanted)) if wanted else Decimal(1)
+    # A cent for each, which rounding the values may take.
+    safe = max(money.add(room, -_CENT * len(wishes)), money.ZERO_2)
+    share = min(Decimal(1), money.divide(safe, wanted)) if wanted else Decimal(1)
     changes = {wish.instrument_id: _share_of(wish, share) for wish in wishes}
     left = money.add(room, _proceeds(wishes, changes))
     return _topped_up(wishes, changes, left)
@@ -90,8 +102,9 @@ def _topped_up(
     for wish in sorted(wishes, key=lambda one: (-one.missing(grown[one.instrument_id]), one.instrument_id)):
         change = grown[wish.instrument_id]
         price = money.round2(money.multiply(wish.lot, wish.price))
-        if price <= left and 2 * wish.missing(change) > price:
-            grown[wish.instrument_id] = money.add(change, wish.lot)
+        more = money.add(change, wish.lot)
+        if price <= left and 2 * wish.missing(change) > price and wish.is_on_its_side(more):
+            grown[wish.instrument_id] = more
             left = money.add(left, -price)
     return grown
 
