@@ -37,7 +37,7 @@ class Turn(NamedTuple):
     x: Float[Array, " variable"]
     row_multiplier: Float[Array, " row"]
     gradient: Float[Array, " variable"]
-    count: Int[Array, ""]
+    turns: Int[Array, ""]
     is_settled: Bool[Array, ""]
 
 
@@ -53,10 +53,10 @@ def solve(program: Program, near: Float[Array, " variable"]) -> Solved:
         jnp.zeros((), bool),
     )
     end = jax.lax.while_loop(
-        lambda turn: ~turn.is_settled & (turn.count < TURNS_MAX), lambda turn: _next(program, turn), begin
+        lambda turn: ~turn.is_settled & (turn.turns < TURNS_MAX), lambda turn: _next(program, turn), begin
     )
     point = _point(program, end)
-    return Solved(point, accuracy(program, point), end.count)
+    return Solved(point, accuracy(program, point), end.turns)
 
 
 def _guess_at(program: Program, near: Array) -> Guess:
@@ -69,7 +69,7 @@ def _next(program: Program, turn: Turn) -> Turn:
     gradient = program.quadratic @ x + program.linear + program.rows.T @ row_multiplier
     guess = _mended(program, turn.guess, x, gradient)
     is_settled = jnp.all(guess.is_free == turn.guess.is_free)
-    return Turn(guess, x, row_multiplier, gradient, turn.count + 1, is_settled)
+    return Turn(guess, x, row_multiplier, gradient, turn.turns + 1, is_settled)
 
 
 def _with_fixed(program: Program, guess: Guess) -> tuple[Array, Array]:

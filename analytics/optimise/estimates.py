@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Array, Bool, Float, Float64
 
 from analytics.conventions import OBSERVATIONS_MIN, PERIODS_PER_YEAR
 from analytics.covariance import ewma_covariance, ledoit_wolf_covariance, sample_covariance
@@ -46,15 +46,22 @@ def yearly_covariance(
     """Daily covariances times 252."""
     by_instrument = np.ascontiguousarray(returns.T)
     present: Bool[np.ndarray, " day"] = np.ones(len(returns), dtype=bool)
+    daily = np.asarray(_daily_covariance(by_instrument, present, kind), dtype=np.float64)
+    # Products of matrices are symmetric to the last bit but one.
+    symmetric: Float64[np.ndarray, "instrument instrument"] = (daily + daily.T) * (PERIODS_PER_YEAR / 2)
+    return symmetric
+
+
+def _daily_covariance(
+    returns: Float64[np.ndarray, "instrument day"], present: Bool[np.ndarray, " day"], kind: Covariance
+) -> Float[Array, "instrument instrument"]:
     match kind:
         case Covariance.SAMPLE:
-            daily = sample_covariance(by_instrument, present)
+            return sample_covariance(returns, present)
         case Covariance.EWMA:
-            daily = ewma_covariance(by_instrument, present)
+            return ewma_covariance(returns, present)
         case Covariance.LEDOIT_WOLF:
-            daily = ledoit_wolf_covariance(by_instrument, present).covariance
-    symmetric = np.asarray(daily) * PERIODS_PER_YEAR
-    return (symmetric + symmetric.T) / 2
+            return ledoit_wolf_covariance(returns, present).covariance
 
 
 def yearly_means(

@@ -82,6 +82,4 @@ def _last_close(prices: PricePanel, name: InstrumentId) -> Decimal:
 def _check_prices(prices: Mapping[InstrumentId, Decimal], wanted: tuple[InstrumentId, ...]) -> None:
     for name in wanted:
         if prices[name] <= 0:
-            raise InvalidRequest(
-                f"{name} has no price above 0 to trade at", field="instruments", instrument_id=name
-            )
+            raise InvalidRequest(f"{name} has no price above 0 to trade at", field="instruments", instrument_id=name)

@@ -5,13 +5,13 @@ S. Mehrotra, On the implementation of a primal-dual interior point method, SIAM 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
 from analytics.jax_setup import jax, jnp
 from analytics.optimise.newton import Targets, equations, step
-from analytics.optimise.program import Point, Program, Residuals, complementarity, is_fixed, objective_value, residuals
+from analytics.optimise.program import Point, Program, complementarity, is_fixed, objective_value, residuals
 
 ITERATIONS_MAX: Final = 80
 WANTED: Final = 1e-11
@@ -23,9 +23,9 @@ TO_THE_BORDER: Final = 0.995
 class Accuracy(NamedTuple):
     """How far a point is from optimal; all are relative, see docs/optimisation.md."""
 
-    primal: Float[Array, ""]
-    dual: Float[Array, ""]
-    gap: Float[Array, ""]
+    primal: Float[Any, ""]
+    dual: Float[Any, ""]
+    gap: Float[Any, ""]
 
     def worst(self) -> Float[Array, ""]:
         """The largest of the three; infinite where one is no number."""
@@ -192,7 +192,8 @@ def _reach(program: Program, point: Point, way: Point, share: Array | float) -> 
 
 
 def _at(point: Point, way: Point, part: Array) -> Point:
-    return jax.tree.map(lambda here, change: here + part * change, point, way)
+    moved: Point = jax.tree.map(lambda here, change: here + part * change, point, way)
+    return moved
 
 
 def interior(program: Program, near: Float[Array, " variable"]) -> Point:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from analytics.jax_setup import jax, jnp
 from jax.lax import linalg
 from jaxtyping import Array, Float
 
+from analytics.jax_setup import jax, jnp
 from analytics.optimise.program import Point, Program, Residuals, is_fixed
 
 REGULARISATION: Final = 1e-13
@@ -65,15 +65,23 @@ def equations(program: Program, point: Point) -> Equations:
     ratios = _ratios(program, point)
     total = ratios.over + ratios.under
     stiffness, lean = 1 / total, (ratios.over - ratios.under) / total
+    hessian = _hessian(program, point, stiffness)
+    rows = jnp.where(is_fixed(program), 0.0, program.rows + (program.row_splits * lean) @ program.split_rows)
     # total - lean^2 total, without the cancellation.
     both = 4 * ratios.over * ratios.under * stiffness
+    corner = (program.row_splits * both) @ program.row_splits.T + jnp.diag(ratios.rows)
+    factor = linalg.cholesky(_firm(hessian, REGULARISATION), symmetrize_input=False)
+    half_rows = linalg.triangular_solve(factor, rows.T, left_side=True, lower=True)
+    row_factor = linalg.cholesky(_firm(half_rows.T @ half_rows + corner, ROW_REGULARISATION), symmetrize_input=False)
+    return Equations(ratios, stiffness, lean, hessian, rows, corner, factor, half_rows, row_factor)
+
+
+def _hessian(program: Program, point: Point, stiffness: Array) -> Array:
+    """H, with a fixed variable's equation saying that it stays."""
     is_free = ~is_fixed(program)
     bounds = point.lower_multiplier / point.above_lower + point.upper_multiplier / point.below_upper
     hessian = program.quadratic + jnp.diag(bounds) + (program.split_rows.T * stiffness) @ program.split_rows
-    hessian = jnp.where(is_free[:, None] & is_free[None, :], hessian, jnp.eye(len(is_free)))
-    rows = jnp.where(is_free, program.rows + (program.row_splits * lean) @ program.split_rows, 0.0)
-    corner = (program.row_splits * both) @ program.row_splits.T + jnp.diag(ratios.rows)
-    return _factored(ratios, stiffness, lean, hessian, rows, corner)
+    return jnp.where(is_free[:, None] & is_free[None, :], hessian, jnp.eye(len(is_free)))
 
 
 def _ratios(program: Program, point: Point) -> Ratios:
@@ -87,16 +95,9 @@ def _ratios(program: Program, point: Point) -> Ratios:
     )
 
 
-def _factored(ratios: Ratios, stiffness: Array, lean: Array, hessian: Array, rows: Array, corner: Array) -> Equations:
-    factor = linalg.cholesky(_firm(hessian, REGULARISATION), symmetrize_input=False)
-    half_rows = linalg.triangular_solve(factor, rows.T, left_side=True, lower=True)
-    row_factor = linalg.cholesky(_firm(half_rows.T @ half_rows + corner, ROW_REGULARISATION), symmetrize_input=False)
-    return Equations(ratios, stiffness, lean, hessian, rows, corner, factor, half_rows, row_factor)
-
-
 def _firm(matrix: Array, share: float) -> Array:
     diagonal = jnp.diagonal(matrix)
-    return matrix + jnp.diag(share * diagonal + share * jnp.finfo(matrix.dtype).tiny ** 0.5 + share)
+    return matrix + jnp.diag(share * (1 + diagonal))
 
 
 def step(program: Program, point: Point, missing: Residuals, found: Equations, targets: Targets) -> Point:
@@ -145,7 +146,8 @@ def _solved(found: Equations, b1: Array, b2: Array) -> tuple[Array, Array]:
         return dx + more_x, d_row + more_row
 
     # A loop, for what it holds is compiled once.
-    return jax.lax.fori_loop(0, 2, refined, (jnp.zeros_like(b1), jnp.zeros_like(b2)))
+    dx, d_row = jax.lax.fori_loop(0, 2, refined, (jnp.zeros_like(b1), jnp.zeros_like(b2)))
+    return dx, d_row
 
 
 def _solved_by_factors(found: Equations, b1: Array, b2: Array) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -87,7 +88,7 @@ def value_of(problem: Problem, weights: Float64[np.ndarray, " asset"]) -> float:
             shares = weights * (problem.covariance @ weights) / variance
             return float(np.max(np.abs(shares - budgets_of(problem))))
         case _:
-            return (float(gain(problem) @ weights) - costs) / variance**0.5
+            return (float(gain(problem) @ weights) - costs) / math.sqrt(variance)
 
 
 def tail_loss(returns: Float64[np.ndarray, " scenario"], level: float) -> float:

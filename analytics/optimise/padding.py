@@ -54,7 +54,7 @@ def at_once(programs: Program) -> int:
     """How many problems of these sizes to solve in one call: a power of two, by memory."""
     variables, splits = programs.linear.shape[-1], programs.split_offsets.shape[-1]
     most = _ELEMENTS_MAX // (variables * (variables + splits))
-    return 1 << (max(1, most).bit_length() - 1)
+    return 1 << (int(max(1, most)).bit_length() - 1)
 
 
 def call_size(count: int, most: int) -> int:
@@ -64,4 +64,5 @@ def call_size(count: int, most: int) -> int:
 
 def chosen(array: np.ndarray, picked: np.ndarray, size: int) -> np.ndarray:
     """The picked problems' part of `array`, the last repeated up to `size`: it ends when they do, so it costs no turn more."""
-    return array[np.concatenate([picked, np.full(size - len(picked), picked[-1])])]
+    repeated = np.concatenate([picked, np.full(size - len(picked), picked[-1])])
+    return np.asarray(array[repeated])

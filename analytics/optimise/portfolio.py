@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -15,7 +16,7 @@ from analytics.optimise.limits import GroupLimit, Limits
 from analytics.optimise.objectives import value_of
 from analytics.optimise.optimising import optimise
 from analytics.optimise.problem import Outcome, Problem
-from analytics.optimise.request import Objective, OptimiseRequest, Others, Range
+from analytics.optimise.request import OptimiseRequest, Others, Range
 from analytics.optimise.trades import Purse, Wish, trade_list
 from analytics.panel import PricePanel
 from portfolio import money
@@ -114,10 +115,14 @@ def _limits(request: OptimiseRequest, held: Holdings, expected: Float64[np.ndarr
 
 def _check_names(request: OptimiseRequest, held: Holdings) -> None:
     """Without `instruments` the request could not tell which names are known; the portfolio can."""
-    named = {"bounds": request.bounds, "expected_returns": request.expected_returns, "budgets": request.budgets}
-    grouped = {f"groups.{name}.instruments": group.instruments for name, group in request.groups.items()}
-    for field, names in {**named, **grouped}.items():
-        if unknown := sorted({*names} - {*held.universe}):
+    named: dict[str, Iterable[str]] = {
+        "bounds": request.bounds,
+        "expected_returns": request.expected_returns,
+        "budgets": request.budgets,
+    }
+    named |= {f"groups.{name}.instruments": group.instruments for name, group in request.groups.items()}
+    for field, names in named.items():
+        if unknown := sorted(set(names) - set(held.universe)):
             raise InvalidRequest(
                 f"{field} has {unknown[0]}, which is not among the instruments that are optimised",
                 field=field,
@@ -134,9 +139,7 @@ def _ends(limits: Range) -> tuple[float, float]:
     return (-np.inf if limits.lower is None else limits.lower), (np.inf if limits.upper is None else limits.upper)
 
 
-def _trades(
-    request: OptimiseRequest, held: Holdings, weights: Float64[np.ndarray, " instrument"]
-) -> list[Transaction]:
+def _trades(request: OptimiseRequest, held: Holdings, weights: Float64[np.ndarray, " instrument"]) -> list[Transaction]:
     total = held.valuation.total_value
     wanted = {
         name: money.divide(money.multiply(_decimal(weight), total), held.prices[name])

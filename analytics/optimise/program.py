@@ -13,33 +13,34 @@ so that only as many unknowns as there are weights remain, however many scenario
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Bool, Float
 
 from analytics.jax_setup import jnp
-from jaxtyping import Array, Bool, Float
 
 
 class Program(NamedTuple):
-    """One problem, or a batch of them along a first axis.
+    """One problem, or a batch of them along a first axis, in arrays of JAX or of NumPy.
 
     A variable with `lower` equal to `upper` is fixed; infinite bounds are none. `row_is_equality` False means at most.
     A split without `has_over` cannot be over (an inequality <=), one without `has_under` cannot be under.
     """
 
-    quadratic: Float[Array, "*batch variable variable"]
-    linear: Float[Array, "*batch variable"]
-    lower: Float[Array, "*batch variable"]
-    upper: Float[Array, "*batch variable"]
-    rows: Float[Array, "*batch row variable"]
-    row_splits: Float[Array, "*batch row split"]
-    row_bounds: Float[Array, "*batch row"]
-    row_is_equality: Bool[Array, "*batch row"]
-    split_rows: Float[Array, "*batch split variable"]
-    split_offsets: Float[Array, "*batch split"]
-    over_costs: Float[Array, "*batch split"]
-    under_costs: Float[Array, "*batch split"]
-    has_over: Bool[Array, "*batch split"]
-    has_under: Bool[Array, "*batch split"]
+    quadratic: Float[Any, "*batch variable variable"]
+    linear: Float[Any, "*batch variable"]
+    lower: Float[Any, "*batch variable"]
+    upper: Float[Any, "*batch variable"]
+    rows: Float[Any, "*batch row variable"]
+    row_splits: Float[Any, "*batch row split"]
+    row_bounds: Float[Any, "*batch row"]
+    row_is_equality: Bool[Any, "*batch row"]
+    split_rows: Float[Any, "*batch split variable"]
+    split_offsets: Float[Any, "*batch split"]
+    over_costs: Float[Any, "*batch split"]
+    under_costs: Float[Any, "*batch split"]
+    has_over: Bool[Any, "*batch split"]
+    has_under: Bool[Any, "*batch split"]
 
 
 class Point(NamedTuple):
@@ -49,18 +50,18 @@ class Point(NamedTuple):
     splits have either sign. Where there is no limit, the distance is 1 and the multiplier 0.
     """
 
-    x: Float[Array, " variable"]
-    above_lower: Float[Array, " variable"]
-    below_upper: Float[Array, " variable"]
-    lower_multiplier: Float[Array, " variable"]
-    upper_multiplier: Float[Array, " variable"]
-    over: Float[Array, " split"]
-    under: Float[Array, " split"]
-    over_multiplier: Float[Array, " split"]
-    under_multiplier: Float[Array, " split"]
-    split_multiplier: Float[Array, " split"]
-    row_slack: Float[Array, " row"]
-    row_multiplier: Float[Array, " row"]
+    x: Float[Any, " variable"]
+    above_lower: Float[Any, " variable"]
+    below_upper: Float[Any, " variable"]
+    lower_multiplier: Float[Any, " variable"]
+    upper_multiplier: Float[Any, " variable"]
+    over: Float[Any, " split"]
+    under: Float[Any, " split"]
+    over_multiplier: Float[Any, " split"]
+    under_multiplier: Float[Any, " split"]
+    split_multiplier: Float[Any, " split"]
+    row_slack: Float[Any, " row"]
+    row_multiplier: Float[Any, " row"]
 
 
 class Residuals(NamedTuple):
@@ -75,13 +76,16 @@ class Residuals(NamedTuple):
 
 def is_fixed(program: Program) -> Bool[Array, " variable"]:
     """Which variables have no room to move."""
-    return program.lower == program.upper
+    fixed: Array = program.lower == program.upper
+    return fixed
 
 
 def objective_value(program: Program, point: Point) -> Float[Array, ""]:
     """The objective at `point`, of one problem."""
     quadratic = point.x @ (program.quadratic @ point.x) / 2
-    return quadratic + program.linear @ point.x + program.over_costs @ point.over + program.under_costs @ point.under
+    linear = program.linear @ point.x + program.over_costs @ point.over + program.under_costs @ point.under
+    value: Array = quadratic + linear
+    return value
 
 
 def residuals(program: Program, point: Point) -> Residuals:
@@ -106,10 +110,11 @@ def residuals(program: Program, point: Point) -> Residuals:
 
 def complementarity(point: Point) -> Float[Array, ""]:
     """The sum of all products of a distance and its multiplier: the gap between primal and dual objective."""
-    return (
+    gap: Array = (
         point.above_lower @ point.lower_multiplier
         + point.below_upper @ point.upper_multiplier
         + point.over @ point.over_multiplier
         + point.under @ point.under_multiplier
         + point.row_slack @ point.row_multiplier
     )
+    return gap
