@@ -12,6 +12,7 @@ from benchmarks import (
     holdings,
     machine,
     noops,
+    optimisers,
     paced_reads,
     saturated_reads,
     saturated_writes,
@@ -37,6 +38,7 @@ _ALONE: Final[Mapping[str, Callable[[Stand, Effort], Section]]] = {
 _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
+    "optimise": optimisers.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 

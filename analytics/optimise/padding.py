@@ -32,6 +32,20 @@ def bucketed(programs: Program) -> Program:
     return Program(**grown)
 
 
+def with_spare_rows(programs: Program) -> Program:
+    """A batch whose rows are as many as the next multiple of four, those added being 0 <= 1."""
+    rows = programs.row_bounds.shape[-1]
+    spare = -rows % _ROWS_STEP
+    fills = {"row_bounds": 1.0}
+    grown = {
+        name: padded(array, (len(array), rows + spare, *array.shape[2:]), fills.get(name, 0))
+        for name, array in programs._asdict().items()
+        if _AXES[name][0] == "row"
+    }
+    return programs._replace(**grown)
+
+
+_ROWS_STEP: Final = 4
 _AXES: Final = {
     "quadratic": ("variable", "variable"),
     "linear": ("variable",),
