@@ -16,8 +16,8 @@ from typing import Any, Final
 import clarabel
 import numpy as np
 import polars as pl
-import scipy.sparse as sparse
 from numpy.typing import NDArray
+from scipy import sparse
 
 from analytics.optimise.program import Program
 from analytics.optimise.solving import Solutions, solve

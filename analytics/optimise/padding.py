@@ -21,7 +21,7 @@ def bucketed(programs: Program) -> Program:
     """A batch with its variables and splits at bucket sizes. Splits stay none where there are none."""
     variables = bucket(programs.linear.shape[-1])
     splits = programs.split_offsets.shape[-1]
-    splits = bucket(splits) if splits else 0
+    splits = split_bucket(splits)
     rows = programs.row_bounds.shape[-1]
     sizes = {"variable": variables, "split": splits, "row": rows}
     fills = {"has_over": True, "has_under": True}
@@ -30,6 +30,13 @@ def bucketed(programs: Program) -> Program:
         for name, array in programs._asdict().items()
     }
     return Program(**grown)
+
+
+def split_bucket(count: int) -> int:
+    """None, 16, 32, 64, and from there on as other sizes: few splits cost nothing, and every size is compiled for."""
+    if not count:
+        return 0
+    return bucket(count) if count > _FEW else max(_FEWEST, 1 << (count - 1).bit_length())
 
 
 def with_spare_rows(programs: Program) -> Program:
@@ -46,6 +53,8 @@ def with_spare_rows(programs: Program) -> Program:
 
 
 _ROWS_STEP: Final = 4
+_FEWEST: Final = 16
+_FEW: Final = 64
 _AXES: Final = {
     "quadratic": ("variable", "variable"),
     "linear": ("variable",),

@@ -6,7 +6,7 @@ from typing import Any
 
 import clarabel
 import numpy as np
-import scipy.sparse as sparse
+from scipy import sparse
 
 from analytics.optimise.program import Program
 

@@ -13,8 +13,6 @@ from analytics.optimise.problem import Problem
 from analytics.optimise.request import Objective
 from tests.analytics.samples import random_returns, real_returns
 
-CONVEX = tuple(objective for objective in Objective if objective is not Objective.RISK_PARITY)
-
 
 def limits(count: int, **changed: Any) -> Limits:
     """Long only, all of the value invested, from equal weights; `changed` as in Limits."""
