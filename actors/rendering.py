@@ -128,6 +128,10 @@ class Rendering:
         """Of each position, in order, then of the cash."""
         self._encoded: Encoded | None = None
 
+    def is_at(self, marks: Mapping[InstrumentId, Mark]) -> bool:
+        """Whether every position is valued at its mark among these."""
+        return all(part.market is marks.get(name) for name, part in self._parts.items())
+
     def encoded(self) -> Encoded:
         """The documents of the state, written when first asked for."""
         if self._encoded is None:
