@@ -9,7 +9,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool
 
-from analytics.closes import Cents, Closes, Holding, as_cents, cents, in_cents, whole
+from analytics.cents import Cents, as_cents, cents, in_cents, whole
+from analytics.closes import Closes
+from analytics.held import Holding
 from analytics.replaying import DayEnd
 from portfolio.book import Book
 from portfolio.entries import Booked
