@@ -59,7 +59,7 @@ def products_in_cents(quantities: np.ndarray, prices: np.ndarray, unit: int) -> 
     else:
         divisor = _CENT // unit
         rounded = (products + divisor // 2) // divisor
-    signed: np.ndarray = np.where(quantities < 0, -rounded, rounded)
+    signed: np.ndarray = np.sign(quantities) * rounded
     return signed
 
 

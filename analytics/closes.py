@@ -27,12 +27,15 @@ class CloseColumn:
     """One instrument's newest close at or before each day of a panel.
 
     `prices` times `unit`, a power of ten, are hundred-millionths; 0 before the first close. `sources` are the days that
-    they are from, as ordinals; 0 where there is none. Closes below 22 million are as exact as they were recorded.
+    they are from, as ordinals; 0 where there is none. From `gapless_from` on, every day has a close of its own. Closes
+    below 22 million are as exact as they were recorded.
     """
 
     prices: Int64[np.ndarray, " day"]
     unit: int
     sources: Int64[np.ndarray, " day"]
+    price_max: int
+    gapless_from: int
 
     def price(self, day: int) -> int | None:
         """The newest close at the end of `day`, a whole number; None if there is none, as before the first day (-1)."""
@@ -76,7 +79,7 @@ class Closes:
         place = columns_of(self.panel.instruments, [instrument_id])[0]
         if place < 0:
             nothing = np.zeros(len(self.ordinals), np.int64)
-            return CloseColumn(prices=nothing, unit=WHOLE, sources=nothing)
+            return CloseColumn(prices=nothing, unit=WHOLE, sources=nothing, price_max=0, gapless_from=len(nothing))
         closes = self.panel.closes[:, place]
         has = ~np.isnan(closes)
         newest = np.maximum.accumulate(np.where(has, np.arange(len(closes)), -1))
@@ -85,6 +88,8 @@ class Closes:
             prices=np.where(newest >= 0, prices[newest], 0),
             unit=unit,
             sources=np.where(newest >= 0, self.ordinals[newest], 0),
+            price_max=int(prices.max(initial=0)),
+            gapless_from=int(np.flatnonzero(~has).max(initial=-1)) + 1,
         )
 
 

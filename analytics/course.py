@@ -62,7 +62,8 @@ class Course:
             # Python's integers where one position needs them.
             totals = totals.astype(np.promote_types(totals.dtype, worth.dtype), copy=False)
             totals[since:] += worth
-            carried[since:] |= holding.carried(closes, self._closes.ordinals, end)
+            if holding.starts[0] < closes.gapless_from:
+                carried[since:] |= holding.carried(closes, self._closes.ordinals, end)
         return totals, carried
 
     def flows(self, end: int) -> tuple[Cents, Cents]:

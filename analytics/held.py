@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -50,30 +51,43 @@ class Holding:
 
     def worth(self, closes: CloseColumn, end: int) -> Cents:
         """The market value of each day from the first start to before `end`, each rounded to the cent by itself."""
-        days, lengths = self._days(end)
         quantity_unit = common_unit(self.quantities)
         price_unit = min(closes.unit, common_unit(self.trade_prices))
         quantities = [quantity // quantity_unit for quantity in self.quantities]
         trade_prices = [price // price_unit for price in self.trade_prices]
         factor = closes.unit // price_unit
-        price_max = max(int(closes.prices[days].max(initial=0)) * factor, *trade_prices)
         unit = quantity_unit * price_unit
+        price_max = max(closes.price_max * factor, *trade_prices)
         kind = integers(max(map(abs, quantities)) * price_max, unit)
-        is_closed = closes.sources[days] >= np.repeat(self.closes_from, lengths)
-        traded = np.repeat(np.array(trade_prices, kind), lengths)
-        prices = np.where(is_closed, closes.prices[days].astype(kind) * factor, traded)
-        return products_in_cents(np.repeat(np.array(quantities, kind), lengths), prices, unit)
+        prices = closes.prices[self.starts[0] : end].astype(kind, copy=False) * factor
+        if not self._is_at_closes(closes):
+            prices = np.where(self._has_closed(closes, end), prices, self._spread(trade_prices, kind, end))
+        return products_in_cents(self._spread(quantities, kind, end), prices, unit)
 
     def carried(self, closes: CloseColumn, ordinals: Int64[np.ndarray, " day"], end: int) -> Bool[np.ndarray, " day"]:
         """On which of those days something was held that had no close of the day itself."""
-        days, lengths = self._days(end)
-        is_held = np.repeat([quantity != 0 for quantity in self.quantities], lengths)
+        days = slice(self.starts[0], end)
+        is_held = self._spread([quantity != 0 for quantity in self.quantities], np.bool_, end)
         carried: np.ndarray = is_held & (closes.sources[days] != ordinals[days])
         return carried
 
-    def _days(self, end: int) -> tuple[slice, Int64[np.ndarray, " start"]]:
-        """The days from the first start to before `end`, and for how many of them each start holds."""
-        return slice(self.starts[0], end), np.diff([*self.starts, end])
+    def _is_at_closes(self, closes: CloseColumn) -> bool:
+        """Whether every day is valued at its own close, as nearly always: then trades' prices need not be looked at."""
+        return self.starts[0] >= closes.gapless_from and all(
+            closes_from <= closes.sources[start]
+            for start, closes_from in zip(self.starts, self.closes_from, strict=True)
+            if start < len(closes.sources)
+        )
+
+    def _has_closed(self, closes: CloseColumn, end: int) -> Bool[np.ndarray, " day"]:
+        """On which days the newest close counts, not the last trade."""
+        closed: np.ndarray = closes.sources[self.starts[0] : end] >= self._spread(self.closes_from, np.int64, end)
+        return closed
+
+    def _spread(self, numbers: Sequence[int], kind: Any, end: int) -> np.ndarray:
+        """Each number for all the days from its start to the next."""
+        lengths = [after - start for start, after in zip(self.starts, [*self.starts[1:], end], strict=True)]
+        return np.repeat(np.array(numbers, dtype=kind), lengths)
 
 
 def _first_close_after(moment: datetime) -> int:
