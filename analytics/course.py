@@ -25,7 +25,8 @@ from portfolio.transactions import CASH_ENTRIES, TRANSFERS, TransactionType
 Prices = Callable[[InstrumentId], int | None]
 """What a unit is worth, in hundred-millionths; None where no price is known."""
 
-_EXTERNAL: Final = frozenset({TransactionType.DEPOSIT, TransactionType.WITHDRAWAL})
+_CASH_FLOWS: Final = frozenset({TransactionType.DEPOSIT, TransactionType.WITHDRAWAL})
+_FLOWS: Final = _CASH_FLOWS | TRANSFERS
 
 
 class Course:
@@ -60,7 +61,8 @@ class Course:
                 self._holding(name).note(end.day, end.ledger.held(name), end.ledger.trade_mark(name))
             self._cash_changes[end.day] = self._cash_changes.get(end.day, 0) + cents(end.ledger.cash - cash)
             cash = end.ledger.cash
-            self._add_flows(end)
+            if any(entry.transaction_type in _FLOWS for entry in end.booked):
+                self._add_flows(end)
 
     def _add_flows(self, end: DayEnd) -> None:
         inflow, outflow = flows(end.booked, lambda name: self.price(name, end.day))
@@ -114,7 +116,7 @@ def flows(booked: Iterable[Booked], price_of: Prices) -> tuple[int, int]:
     2,500.00, and the day's return is that of the rest. At cost where no price is known.
     """
     entries = list(booked)
-    amounts = [cents(entry.value) for entry in entries if entry.transaction_type in _EXTERNAL]
+    amounts = [cents(entry.value) for entry in entries if entry.transaction_type in _CASH_FLOWS]
     for entry, quantity in _transfers(entries):
         price = price_of(entry.instrument_id)
         amounts.append(cents(entry.value) if price is None else in_cents(whole(quantity), price))
