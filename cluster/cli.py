@@ -15,6 +15,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "serve-child": "serve_child:serve_child",
     "load": "load:load",
     "status": "status:status",
+    "query": "query:query",
     "verify": "verify:verify",
     "repair": "repair:repair",
     "backup": "backup:backup",

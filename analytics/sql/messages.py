@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from analytics.sql.formats import Format
+from analytics.sql.format import Format
 from analytics.sql.limits import Limits
 from analytics.sql.tables import Table
 from portfolio.errors import BY_CODE, PortfolioError

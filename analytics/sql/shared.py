@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -16,28 +16,19 @@ _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | f
 class SharedTable:
     """Rows in memory that nobody can change any more. They go when it is closed and the last reader has ended."""
 
-    def __init__(self, frames: Iterable[pl.DataFrame]) -> None:
-        """`frames`, of one schema and at least one, are taken one by one, so that they need not be there together."""
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.row_count = frame.height
         self.fd = os.memfd_create("query-table", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        self.row_count = 0
         try:
-            self._write(frames)
+            self._write(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
         except BaseException:
             self.close()
             raise
 
-    def _write(self, frames: Iterable[pl.DataFrame]) -> None:
-        writer: pa.RecordBatchStreamWriter | None = None
-        with os.fdopen(self.fd, "wb", closefd=False) as file:
-            for frame in frames:
-                table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-                if writer is None:
-                    writer = pa.ipc.new_stream(file, table.schema)
-                writer.write_table(table)
-                self.row_count += frame.height
-            assert writer is not None, "a table needs at least one frame, which says what its columns are"
-            writer.close()
+    def _write(self, table: pa.Table) -> None:
+        with os.fdopen(self.fd, "wb", closefd=False) as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
 
     def close(self) -> None:
         """Let go of it."""

@@ -1,4 +1,4 @@
-"""A result as it is sent: JSON with exact numbers, CSV, Parquet or Arrow."""
+"""Writes a result as it is sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -15,14 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.sql.engine import Rows
+from analytics.sql.format import Format
 from portfolio.errors import QueryFailed
-
-
-class Format(StrEnum):
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
-    ARROW = "arrow"
 
 
 def encode(rows: Rows, wanted: Format) -> bytes:
@@ -85,7 +78,8 @@ def _cell(value: Any) -> Any:
             return [_cell(item) for item in value]
         case dict():
             return {name: _cell(item) for name, item in value.items()}
-    return value
+        case _:
+            return value
 
 
 def _moment(value: datetime) -> str:
@@ -96,7 +90,7 @@ def _moment(value: datetime) -> str:
 
 def _plain(value: Any) -> Any:
     """A cell of CSV: what JSON says without quotes, an empty field for null."""
-    if value is None or isinstance(value, str | int | float) and not isinstance(value, bool):
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     if isinstance(value, msgspec.Raw):
         return bytes(value).decode()
