@@ -9,27 +9,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
-import ray
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from ray import serve
-from ray.exceptions import RayError
 
-from actors.directory import Directory
 from actors.garbage import look_rarely
-from actors.gateway import Gateway
-from actors.protocol import Endpoint
 from actors.stalls import stalls_watched
-from persistence import postgres
 from persistence.history import PostgresHistory
-from persistence.migrate import read_cluster
-from portfolio.errors import ShardUnavailable
-from portfolio.ids import ShardId
-from serve_app import batches, health, openapi, portfolios, problems
+from serve_app import batches, health, openapi, portfolios, problems, queries
 from serve_app.backend import Backend
-from serve_app.finding import find_shard
 from serve_app.hot_routes import with_hot_routes
+from serve_app.querying import Queries
+from serve_app.reaching import reached
 
 ONGOING_MAX: Final = 100_000
 """Serve lets requests beyond this wait; `admission` refuses them long before, so that none waits for others."""
@@ -37,7 +29,6 @@ LOGGING: Final = {"enable_access_log": False, "log_level": "WARNING"}
 """An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms. Switched off
 alone, its line is still made for every request, and then thrown away; the level spares that.
 """
-_LOCATE_TIMEOUT_S: Final = 3.0
 _POOL_SIZE: Final = 4
 
 
@@ -55,30 +46,15 @@ class Arguments(BaseModel):
     postgres_dsn: str | None = None
 
 
-async def locate(shard_id: ShardId) -> Endpoint:
-    """Where a shard's actor says that it listens. Raises ShardUnavailable."""
-    try:
-        async with asyncio.timeout(_LOCATE_TIMEOUT_S):
-            handle = await find_shard(shard_id)
-            endpoint: Endpoint = await handle.endpoint.remote()
-            return endpoint
-    except (RayError, TimeoutError) as error:
-        raise ShardUnavailable(f"shard {shard_id} is not running", shard=shard_id) from error
-
-
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Backend]:
     """The backend of one replica: links to the shards of this Ray cluster, and reads of the journal."""
     _log_warnings()
-    cluster = await asyncio.to_thread(read_cluster, dsn)
-    directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
-    try:
-        async with postgres.pool(dsn, _POOL_SIZE) as connections:
-            look_rarely()
-            with stalls_watched():
-                yield Backend(Gateway(directory, cluster.shard_map), PostgresHistory(connections))
-    finally:
-        directory.close()
+    async with reached(dsn, _POOL_SIZE) as found:
+        look_rarely()
+        with stalls_watched():
+            queries = await asyncio.to_thread(Queries, dsn)
+            yield Backend(found.gateway, PostgresHistory(found.connections), queries)
 
 
 def _log_warnings() -> None:
@@ -104,7 +80,7 @@ def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
         # A redirect would send callers to whatever host they named, by a way that the contract does not know.
         redirect_slashes=False,
     )
-    routers = [part.router for part in (portfolios, batches, health)]
+    routers = [part.router for part in (portfolios, batches, queries, health)]
     for router in routers:
         app.include_router(router)
     problems.install(app)

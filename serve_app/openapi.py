@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serve_app.problems import FieldError, Problem
-from serve_app.schemas import MarkBatch, PortfolioOpening, PortfolioUpdate, StatusChange, UpdateBatch
+from serve_app.schemas import MarkBatch, PortfolioOpening, PortfolioUpdate, Query, StatusChange, UpdateBatch
 
 CONTRACT_VERSION: Final = "1"
 DESCRIPTION: Final = (
@@ -25,6 +25,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     StatusChange,
     UpdateBatch,
     MarkBatch,
+    Query,
     Problem,
     FieldError,
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from analytics.sql.format import Format
 from portfolio import ids, money
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.decide import TRANSACTIONS_MAX
@@ -41,6 +42,10 @@ def _number(value: Any) -> Decimal:
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _moment(value: Any) -> datetime:
@@ -198,6 +203,13 @@ class MarkBatch(Wire):
     """Market prices; of several for one instrument, the newest counts."""
 
     marks: Annotated[list[MarkUpdate], Field(min_length=1, max_length=MARKS_MAX)]
+
+
+class Query(Wire):
+    """A query in SQL. `format` is that of the answer; left out, the Accept header says."""
+
+    sql: Annotated[str, Field(min_length=1)]
+    format: Annotated[Format, BeforeValidator(_lower)] | None = None
 
 
 class MarkReport(BaseModel):
