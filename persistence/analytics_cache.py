@@ -80,7 +80,7 @@ class RedisAnalyticsCache:
 
     async def keep(self, figures: Figures, document: bytes) -> None:
         """Show a document, unless a later one is shown."""
-        arguments = [figures.place, document, VERSION_TTL_S, ANALYTICS_TTL_S]
+        arguments: list[bytes | str | int] = [figures.place, document, VERSION_TTL_S, ANALYTICS_TTL_S]
         await self._bounded(lambda: self._showing(keys=list(figures.keys), args=arguments))
 
     async def _bounded(self, call: Callable[[], Awaitable[Any]]) -> Any:
