@@ -9,6 +9,8 @@ from typing import Final
 
 RESOURCE: Final = "analytics"
 """What each task takes one unit of. Shards and replicas take none, so neither ever waits for the other."""
+BATCH: Final = "batch"
+"""The same for work through all portfolios: whoever asks for one portfolio's figures meanwhile is not to wait behind it."""
 QUERIES: Final = "queries"
 """The same for SQL, of which each node answers one at a time: a query may take seconds, which figures are not to wait for."""
 COMPILED_VARIABLE: Final = "JAX_COMPILATION_CACHE_DIR"
@@ -19,6 +21,11 @@ _COMPILED_BYTES_MAX: Final = 256 * 1024 * 1024
 def units() -> int:
     """How many tasks this node takes at once: 1 of 2 cores, 7 of 8."""
     return max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def resources() -> Mapping[str, int]:
+    """What a node that the service starts offers."""
+    return {RESOURCE: units(), BATCH: units(), QUERIES: 1}
 
 
 def variables(resource: str) -> Mapping[str, str]:

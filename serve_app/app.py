@@ -16,8 +16,11 @@ from ray import serve
 
 from actors.garbage import look_rarely
 from actors.stalls import stalls_watched
+from analytics.document import AnalysisTerms
 from persistence.history import PostgresHistory
-from serve_app import batches, health, openapi, portfolios, problems, queries
+from portfolio import ids
+from serve_app import analytics, batches, health, openapi, portfolios, problems, queries
+from serve_app.analysing import analysing
 from serve_app.backend import Backend
 from serve_app.hot_routes import with_hot_routes
 from serve_app.querying import Queries
@@ -38,23 +41,26 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PORTFOLIO_")
 
     postgres_dsn: str = ""
+    benchmark: str | None = None
 
 
 class Arguments(BaseModel):
     """Arguments of the application in Serve's config."""
 
     postgres_dsn: str | None = None
+    benchmark: str | None = None
 
 
 @asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[Backend]:
-    """The backend of one replica: links to the shards of this Ray cluster, and reads of the journal."""
+async def connected(dsn: str, benchmark: str | None) -> AsyncIterator[Backend]:
+    """The backend of one replica: links to the shards of this Ray cluster, reads of the journal, and workers."""
     _log_warnings()
     async with reached(dsn, _POOL_SIZE) as found:
         look_rarely()
         with stalls_watched():
             queries = await asyncio.to_thread(Queries, dsn)
-            yield Backend(found.gateway, PostgresHistory(found.connections), queries)
+            async with analysing(found, dsn, AnalysisTerms(benchmark=benchmark)) as analyst:
+                yield Backend(found.gateway, PostgresHistory(found.connections), queries, analyst)
 
 
 def _log_warnings() -> None:
@@ -80,7 +86,7 @@ def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
         # A redirect would send callers to whatever host they named, by a way that the contract does not know.
         redirect_slashes=False,
     )
-    routers = [part.router for part in (portfolios, batches, queries, health)]
+    routers = [part.router for part in (portfolios, analytics, batches, queries, health)]
     for router in routers:
         app.include_router(router)
     problems.install(app)
@@ -89,11 +95,14 @@ def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
 
 
 def build(arguments: Arguments) -> serve.Application:
-    """The application as `ray_config.yaml` and `portfolio-state up` deploy it."""
+    """The application as `ray_config.yaml` and `portfolio-state up` deploy it. Raises InvalidRequest for a benchmark's id."""
     dsn = arguments.postgres_dsn or Environment().postgres_dsn
     if not dsn:
         raise ValueError("no Postgres: set postgres_dsn in the application's args, or PORTFOLIO_POSTGRES_DSN")
-    ingress = serve.ingress(lambda: with_hot_routes(create_api(lambda: connected(dsn))))
+    benchmark = arguments.benchmark or Environment().benchmark
+    if benchmark is not None:
+        ids.instrument_id(benchmark)
+    ingress = serve.ingress(lambda: with_hot_routes(create_api(lambda: connected(dsn, benchmark))))
     deployment = serve.deployment(
         name="api",
         max_ongoing_requests=ONGOING_MAX,

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from actors.gateway import Gateway
 from persistence.history import PostgresHistory
+from serve_app.analyst import Analyst
 from serve_app.querying import Queries
 
 
@@ -18,6 +19,7 @@ class Backend:
     gateway: Gateway
     history: PostgresHistory
     queries: Queries
+    analyst: Analyst
 
 
 def backend_of(request: Request) -> Backend:

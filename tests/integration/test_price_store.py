@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -217,3 +220,33 @@ async def test_a_postgres_that_is_away_is_told_as_such(store: PostgresPriceStore
     ):
         with pytest.raises(ShardUnavailable):
             await doing
+
+
+def _command(database: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cluster", "prices", path],
+        env=os.environ | {"PORTFOLIO_POSTGRES_DSN": database},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_records_a_file_once_and_a_bad_one_not_at_all(
+    database: str, inspector: Inspector, tmp_path: Path
+) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text("instrument_id,date,close,adjusted_close\nA,2022-01-03,400,100\nB,2022-01-03,7,\n")
+    first, second = _command(database, path), _command(database, path)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stdout.splitlines() == ["2 read, 2 new days of 2 instruments, 0 corrected, 0 known before"]
+    assert second.stdout.splitlines() == ["2 read, 0 new days of 0 instruments, 0 corrected, 2 known before"]
+    path.write_text("instrument_id,date,close\nA,2022-01-04,401\nB,2022-01-04,0\n")
+    bad = _command(database, path)
+    assert (bad.returncode, bad.stdout.splitlines()) == (
+        1,
+        ["line 3: close is 0, expected above 0", "2 read, 1 bad: nothing is recorded"],
+    )
+    rows = inspector.rows("select instrument_id, close, adjusted_close from instrument_prices order by 1")
+    assert rows == [("A", 400, 100), ("B", 7, 7)]

@@ -18,6 +18,7 @@ from persistence.history import PostgresHistory
 from portfolio.errors import BY_CODE, PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import ShardMap
+from serve_app.analyst import Analyst
 from serve_app.app import create_api
 from serve_app.backend import Backend
 from serve_app.hot_routes import with_hot_routes
@@ -71,7 +72,12 @@ async def served(shards: Shards, history: Away | None = None) -> AsyncIterator[h
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Backend]:
-        yield Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, history or Away()), cast(Queries, None))
+        yield Backend(
+            Gateway(shards, ShardMap.even(2)),
+            cast(PostgresHistory, history or Away()),
+            cast(Queries, None),
+            cast(Analyst, None),
+        )
 
     api = create_api(connect)
     transport = httpx.ASGITransport(app=with_hot_routes(api), raise_app_exceptions=False)

@@ -18,6 +18,7 @@ from persistence.history import PostgresHistory
 from portfolio.errors import BY_CODE, OutcomeUnknown, PortfolioNotFound, ShardUnavailable
 from portfolio.sharding import ShardMap
 from serve_app import hot_routes
+from serve_app.analyst import Analyst
 from serve_app.app import create_api
 from serve_app.backend import Backend
 from serve_app.hot_routes import HotRoutes
@@ -153,7 +154,9 @@ async def given_by(app: ASGIApp, asked: Asked, shards: Shards) -> Given:
 
 def both_ways(shards: Shards) -> tuple[ASGIApp, ASGIApp]:
     """The framework's routes alone, and with the short way in front of them."""
-    API.state.backend = Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, There()), cast(Queries, None))
+    API.state.backend = Backend(
+        Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, There()), cast(Queries, None), cast(Analyst, None)
+    )
     return API, HotRoutes(API)
 
 

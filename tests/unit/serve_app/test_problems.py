@@ -26,6 +26,7 @@ CONTRACT = {
     "overloaded": 429,
     "shard-unavailable": 503,
     "wrong-shard": 503,
+    "analytics-unavailable": 503,
     "outcome-unknown": 503,
     "portfolio-quarantined": 503,
 }
