@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -34,7 +34,7 @@ def show_result(console: Console, document: bytes) -> None:
     table = Table()
     for column in result.columns:
         # Folded, not cut: a value that is shown is shown whole.
-        justify = "right" if column.type.startswith(_NUMBERS) else "left"
+        justify: JustifyMethod = "right" if column.type.startswith(_NUMBERS) else "left"
         table.add_column(
             Text(column.name), justify=justify, overflow="fold", min_width=min(len(column.name), _CELL_WIDTH)
         )

@@ -18,6 +18,7 @@ from actors.garbage import look_rarely
 from actors.stalls import stalls_watched
 from analytics.document import AnalysisTerms
 from persistence.history import PostgresHistory
+from persistence.price_store import PostgresPriceStore
 from portfolio import ids
 from serve_app import analytics, batches, health, openapi, portfolios, problems, queries
 from serve_app.analysing import analysing
@@ -53,14 +54,20 @@ class Arguments(BaseModel):
 
 @asynccontextmanager
 async def connected(dsn: str, benchmark: str | None) -> AsyncIterator[Backend]:
-    """The backend of one replica: links to the shards of this Ray cluster, reads of the journal, and workers."""
+    """The backend of one replica: links to the shards of this Ray cluster, reads of journal and prices, and workers."""
     _log_warnings()
     async with reached(dsn, _POOL_SIZE) as found:
         look_rarely()
         with stalls_watched():
             queries = await asyncio.to_thread(Queries, dsn)
             async with analysing(found, dsn, AnalysisTerms(benchmark=benchmark)) as analyst:
-                yield Backend(found.gateway, PostgresHistory(found.connections), queries, analyst)
+                yield Backend(
+                    gateway=found.gateway,
+                    history=PostgresHistory(found.connections),
+                    prices=PostgresPriceStore(found.connections),
+                    queries=queries,
+                    analyst=analyst,
+                )
 
 
 def _log_warnings() -> None:

@@ -18,7 +18,7 @@ from analytics.sql import confinement
 from analytics.sql.encoding import encode
 from analytics.sql.engine import check_size, give_tables, open_engine, out_of_memory, run
 from analytics.sql.messages import Answer, Fault, Link, Needs, Question
-from analytics.sql.shared import opened
+from analytics.sql.opened import opened
 from analytics.sql.statement import understand
 from portfolio.errors import PortfolioError
 

@@ -8,7 +8,8 @@ from typing import Final
 import polars as pl
 
 from analytics import frames
-from analytics.sql.shared import SharedTable, opened
+from analytics.sql.opened import opened
+from analytics.sql.shared import SharedTable
 from portfolio.errors import QueryTooLarge
 from portfolio.ids import ShardId
 from portfolio.ports import Head

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +18,11 @@ from analytics.sql.messages import Answer, Fault, Link, Needs, Question, Told
 from analytics.sql.tables import Table
 from portfolio.errors import PortfolioError, QueryFailed
 
+_ENVIRONMENT: Final = {
+    # No threads that nobody needs, nor a gigabyte of addresses set aside: what is taken counts when it is taken.
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 _START_S: Final = 60.0
 """How long a process may take to load the engine, which on a machine that is short of time is long."""
 _SLACK_S: Final = 5.0
@@ -37,7 +42,7 @@ class QueryProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # Nothing of our environment, which holds addresses and passwords, but where Python finds its modules.
-            env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={"PYTHONPATH": os.pathsep.join(sys.path), **_ENVIRONMENT},
         )
         theirs.close()
 
@@ -49,16 +54,25 @@ class QueryProcess:
     ) -> None:
         self.end()
 
+    @property
+    def pid(self) -> int:
+        """The process' number."""
+        return self._child.pid
+
     def end(self) -> None:
         """End the process, whatever it does, and wait until it has gone."""
-        self._end.close()
-        self._child.kill()
+        self.kill()
         self._child.wait()
+        self._end.close()
+
+    def kill(self) -> None:
+        """End the process; whoever waits for its answer is told so."""
+        self._child.kill()
 
     def understand(self, question: Question) -> Sequence[Table]:
         """The tables that the query reads. Raises QueryRefused and the like."""
         self._end.settimeout(_START_S)
-        self._tell(question, question.limits)
+        self._tell(lambda: self._link.send(question), question.limits)
         told = self._told(question.limits)
         assert isinstance(told, Needs)
         return told.tables
@@ -69,17 +83,14 @@ class QueryProcess:
         Raises QueryFailed, QueryTimeout or QueryTooLarge.
         """
         self._end.settimeout(limits.seconds + GRACE_S + _SLACK_S)
-        try:
-            self._link.send_tables(tables)
-        except EOFError:
-            raise self._why_gone(limits) from None
+        self._tell(lambda: self._link.send_tables(tables), limits)
         told = self._told(limits)
         assert isinstance(told, Answer)
         return told
 
-    def _tell(self, question: Question, limits: Limits) -> None:
+    def _tell(self, send: Callable[[], None], limits: Limits) -> None:
         try:
-            self._link.send(question)
+            send()
         except EOFError:
             raise self._why_gone(limits) from None
 

@@ -1,10 +1,9 @@
-"""Tables that a query's process reads where they lie: Arrow streams in sealed memory, passed on as file descriptors."""
+"""Tables that a query's process is handed: Arrow streams in sealed memory, each behind a file descriptor."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -33,13 +32,3 @@ class SharedTable:
     def close(self) -> None:
         """Let go of it."""
         os.close(self.fd)
-
-
-def opened(descriptors: Sequence[int]) -> pa.Table:
-    """The rows of shared tables of one schema, one after the other, read in place."""
-    return pa.concat_tables([_opened(fd) for fd in descriptors])
-
-
-def _opened(fd: int) -> pa.Table:
-    with pa.memory_map(f"/proc/self/fd/{fd}") as memory, pa.ipc.open_stream(memory) as stream:
-        return stream.read_all()

@@ -42,7 +42,7 @@ def query(sql: str, named: str | None, out: Path | None) -> None:
     if wanted is None:
         show_result(console, answer.body)
     elif out is None:
-        click.get_binary_stream("stdout").write(answer.body)
+        sys.stdout.buffer.write(answer.body)
     else:
         out.write_bytes(answer.body)
         console.print(f"{answer.row_count:,} rows in {out}", markup=False, soft_wrap=True)

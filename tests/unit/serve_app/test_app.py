@@ -15,6 +15,7 @@ import pytest
 from actors.gateway import Gateway
 from actors.protocol import Answer, Method, UpdateOutcome, pack
 from persistence.history import PostgresHistory
+from persistence.price_store import PostgresPriceStore
 from portfolio.errors import BY_CODE, PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import ShardMap
@@ -75,6 +76,7 @@ async def served(shards: Shards, history: Away | None = None) -> AsyncIterator[h
         yield Backend(
             Gateway(shards, ShardMap.even(2)),
             cast(PostgresHistory, history or Away()),
+            cast(PostgresPriceStore, None),
             cast(Queries, None),
             cast(Analyst, None),
         )

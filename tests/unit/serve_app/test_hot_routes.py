@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Scope
 from actors.gateway import Gateway
 from actors.protocol import Answer
 from persistence.history import PostgresHistory
+from persistence.price_store import PostgresPriceStore
 from portfolio.errors import BY_CODE, OutcomeUnknown, PortfolioNotFound, ShardUnavailable
 from portfolio.sharding import ShardMap
 from serve_app import hot_routes
@@ -155,7 +156,11 @@ async def given_by(app: ASGIApp, asked: Asked, shards: Shards) -> Given:
 def both_ways(shards: Shards) -> tuple[ASGIApp, ASGIApp]:
     """The framework's routes alone, and with the short way in front of them."""
     API.state.backend = Backend(
-        Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, There()), cast(Queries, None), cast(Analyst, None)
+        Gateway(shards, ShardMap.even(2)),
+        cast(PostgresHistory, There()),
+        cast(PostgresPriceStore, None),
+        cast(Queries, None),
+        cast(Analyst, None),
     )
     return API, HotRoutes(API)
 
