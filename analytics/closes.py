@@ -200,7 +200,8 @@ def _in_cents(quantities: np.ndarray, prices: np.ndarray, unit: int) -> Cents:
     else:
         divisor = _CENT // unit
         rounded = (products + divisor // 2) // divisor
-    return np.where(quantities < 0, -rounded, rounded)
+    signed: np.ndarray = np.where(quantities < 0, -rounded, rounded)
+    return signed
 
 
 def _kind(product_max: int, unit: int) -> Any:
