@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.conventions import DAYS_PER_YEAR, DEVIATION_MIN, OBSERVATIONS_MIN, PERIODS_PER_YEAR, per_period
-from analytics.jax_setup import jax, jnp
+from analytics.jax_setup import host, jax, jnp
 from analytics.money_weighted import money_weighted_return
 from analytics.performance import daily_returns, performance
 from analytics.reasons import Reason, Reasons, first_reason
@@ -65,7 +65,7 @@ def analyse_performance(
     returns = daily_returns(*series, jnp.asarray(padded(opening, shape[:1])))
     figures = performance(returns.values, returns.present, per_period(risk_free_rate))
     flows = _Flows(days, values, inflows, outflows, present, opening, days[0] if opening_day is None else opening_day)
-    return _analysis(*jax.tree.map(np.asarray, (returns, figures)), *_money_weighted(flows))
+    return _analysis(host(returns), host(figures), *_money_weighted(flows))
 
 
 class _Flows(NamedTuple):
@@ -105,10 +105,10 @@ def _investors_flows(flows: _Flows) -> tuple[Floats, Floats]:
     return chosen, np.where(chosen != 0, counted, 0.0) / DAYS_PER_YEAR
 
 
-def _analysis(returns: Any, figures: Any, rates: Floats, roots: NDArray[np.int64]) -> PerformanceAnalysis:
+def _analysis(returns: Any, padded_figures: Any, rates: Floats, roots: NDArray[np.int64]) -> PerformanceAnalysis:
     """From `DailyReturns` and `Performance` of NumPy's arrays, padded."""
     count = len(rates)
-    found = jax.tree.map(lambda array: array[:count], figures)
+    found = jax.tree.map(lambda array: array[:count], padded_figures)
     present = returns.present[:count]
     reasons = _reasons(found, returns.through_zero[:count], roots)
 
@@ -116,16 +116,16 @@ def _analysis(returns: Any, figures: Any, rates: Floats, roots: NDArray[np.int64
         return np.where(reasons[name] == Reason.NONE, figure, np.nan)
 
     is_fallen = reasons["max_drawdown"] == Reason.NONE
-    ratios = {name: known(name, getattr(found, name)) for name in reasons if name != "mwr"}
+    figures = {name: known(name, getattr(found, name)) for name in reasons if name != "mwr"}
     places = ("max_drawdown_peak", "max_drawdown_trough", "max_drawdown_recovery")
+    others: dict[str, Any] = figures | {name: np.where(is_fallen, getattr(found, name), -1) for name in places}
     return PerformanceAnalysis(
         first=np.argmax(present, axis=1),
         last=present.shape[1] - 1 - np.argmax(present[:, ::-1], axis=1),
         periods=found.periods,
         mwr=known("mwr", rates),
         reasons=reasons,
-        **ratios,
-        **{name: np.where(is_fallen, getattr(found, name), -1) for name in places},
+        **others,
     )
 
 
