@@ -16,6 +16,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "load": "load:load",
     "prices": "prices:prices",
     "status": "status:status",
+    "query": "query:query",
     "verify": "verify:verify",
     "repair": "repair:repair",
     "backup": "backup:backup",

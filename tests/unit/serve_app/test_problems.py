@@ -26,11 +26,14 @@ CONTRACT = {
     "overloaded": 429,
     "shard-unavailable": 503,
     "wrong-shard": 503,
+    "analytics-unavailable": 503,
     "outcome-unknown": 503,
     "portfolio-quarantined": 503,
 }
 RETRY_AFTER = {
-    **dict.fromkeys(("overloaded", "shard-unavailable", "outcome-unknown", "wrong-shard"), "1"),
+    **dict.fromkeys(
+        ("overloaded", "shard-unavailable", "analytics-unavailable", "outcome-unknown", "wrong-shard"), "1"
+    ),
     "portfolio-quarantined": "60",
 }
 INTERNAL = {"corrupt", "deposed"}
