@@ -186,6 +186,7 @@ def test_a_backup_is_private_and_read_by_common_tools(backup: Path, tmp_path: Pa
         "positions": PORTFOLIOS,
         "marks": 0,
         "quarantine": 0,
+        "instrument_prices": 0,
     }
     listing = subprocess.run(
         ["sha256sum", tmp_path / "portfolio.dump"], check=True, capture_output=True, text=True
@@ -277,7 +278,7 @@ def test_an_unreachable_postgres_is_told_as_such(tmp_path: Path) -> None:
 def test_a_database_with_anything_in_it_is_left_alone(backup: Path, database: str, empty_database: str) -> None:
     before = _heads(database)
     with pytest.raises(
-        BackupRefused, match=r"not empty, it has public\.cluster, public\.journal, public\.marks, \.\.\."
+        BackupRefused, match=r"not empty, it has public\.cluster, public\.instrument_prices, public\.journal, \.\.\."
     ):
         _restore(backup, database)
     assert _heads(database) == before
