@@ -51,3 +51,8 @@ class Settings(BaseSettings):
     def ray_address_file(self) -> Path:
         """Where a running service leaves the address of the Ray that it started, for clients on this machine."""
         return self.data_dir / "ray_address"
+
+    @property
+    def compiled_dir(self) -> Path:
+        """What the analytics workers of a Ray that the service started have compiled, for those of the next."""
+        return self.data_dir / "compiled"

@@ -97,6 +97,12 @@ class WrongShard(Unavailable):
     code = "wrong-shard"
 
 
+class AnalyticsUnavailable(Unavailable):
+    """The figures cannot be computed now; what they are of is served all the same."""
+
+    code = "analytics-unavailable"
+
+
 class OutcomeUnknown(PortfolioError):
     """The command may or may not have been booked; only a retry with the same idempotency key tells."""
 

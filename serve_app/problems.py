@@ -34,6 +34,7 @@ _STATUSES: Final[Mapping[str, HTTPStatus]] = {
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
     "shard-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "wrong-shard": HTTPStatus.SERVICE_UNAVAILABLE,
+    "analytics-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "outcome-unknown": HTTPStatus.SERVICE_UNAVAILABLE,
     "portfolio-quarantined": HTTPStatus.SERVICE_UNAVAILABLE,
 }
