@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from jaxtyping import Float64
 
 from portfolio import money
 from portfolio.book import Book, MarkedBook
@@ -82,6 +84,7 @@ PRICES: Final = pl.Schema(
     {"instrument_id": pl.String(), "price_date": pl.Date(), "close": _PRICE, "adjusted_close": _PRICE}
 )
 
+_FLOAT_WHOLE: Final = 2**53
 _Row = tuple[Any, ...]
 
 
@@ -121,6 +124,14 @@ def prices(csv: bytes) -> pl.DataFrame:
 def float64(frame: pl.DataFrame) -> pl.DataFrame:
     """`frame` with the nearest float64 in place of every decimal. Here, and nowhere else, decimals are given up."""
     return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
+
+
+def from_cents(cents: np.ndarray) -> Float64[np.ndarray, " amount"]:
+    """Amounts in the base currency, each the float64 that is nearest to its cents; these are int64 or Python's integers."""
+    # A float64 holds whole numbers below 2^53, and one division rounds once. Python divides larger ones as exactly.
+    is_small = np.abs(cents).max(initial=0) < _FLOAT_WHOLE
+    amounts: np.ndarray = (cents if is_small else cents.astype(object)) / 100
+    return amounts.astype(np.float64)
 
 
 def _portfolio(book: Book, valuation: Valuation) -> _Row:
