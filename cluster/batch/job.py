@@ -9,7 +9,6 @@ from datetime import date
 import msgspec
 import polars as pl
 
-from analytics.analysis import analyse
 from analytics.document import AnalysisTerms
 from analytics.frames import prices
 from analytics.panel import PricePanel, price_panel
@@ -47,12 +46,13 @@ def analyse_chunk(postgres_dsn: str, chunk: Chunk, panel: PricePanel, terms: Ana
 
 
 async def _analysed(postgres_dsn: str, chunk: Chunk, panel: PricePanel, terms: AnalysisTerms) -> Part:
+    # The command line imports this module to name what workers are to do, and can do without JAX.
+    from analytics.analysis import analyse  # noqa: PLC0415
+
     async with reader(postgres_dsn) as source:
         found = await source.books(chunk)
         documents = [
-            document
-            async for lives in source.lives(found.books.values())
-            for document in analyse([life.now for life in lives], [life.entries for life in lives], panel, terms)
+            document async for lives in source.lives(found.books.values()) for document in analyse(lives, panel, terms)
         ]
     conventions = msgspec.json.encode(documents[0].conventions).decode() if documents else None
     return Part(table.rows(documents, found.quarantined), len(found.quarantined), conventions)

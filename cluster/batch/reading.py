@@ -21,13 +21,8 @@ ROWS_MAX: Final = 50_000
 """Journal rows in memory at a time, at about 2 kB each; a portfolio that has more is read alone."""
 PATIENCE: Final = Patience()
 
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """A portfolio as it is now, and all that was booked in it up to the version that it has."""
-
-    now: MarkedBook
-    entries: Sequence[Entry]
+Life = tuple[Sequence[Entry], MarkedBook]
+"""All that was booked in a portfolio up to the version that it has, and as what it is known now."""
 
 
 @dataclass(slots=True)
@@ -90,7 +85,7 @@ class Reader:
         for group in _groups(books):
             spans = {one.book.portfolio_id: (0, one.book.version) for one in group}
             entries = await patiently(lambda spans=spans: self._history.later_entries(spans), self._patience)  # type: ignore[misc]
-            yield [Life(one, entries[one.book.portfolio_id]) for one in group]
+            yield [(entries[one.book.portfolio_id], one) for one in group]
 
 
 def _groups(books: Iterable[MarkedBook]) -> Iterator[list[MarkedBook]]:
