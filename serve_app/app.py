@@ -24,6 +24,7 @@ from actors.stalls import stalls_watched
 from persistence import postgres
 from persistence.history import PostgresHistory
 from persistence.migrate import read_cluster
+from persistence.price_store import PostgresPriceStore
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app import batches, health, openapi, portfolios, problems
@@ -68,7 +69,7 @@ async def locate(shard_id: ShardId) -> Endpoint:
 
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Backend]:
-    """The backend of one replica: links to the shards of this Ray cluster, and reads of the journal."""
+    """The backend of one replica: links to the shards of this Ray cluster, and reads of journal and prices."""
     _log_warnings()
     cluster = await asyncio.to_thread(read_cluster, dsn)
     directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
@@ -76,7 +77,11 @@ async def connected(dsn: str) -> AsyncIterator[Backend]:
         async with postgres.pool(dsn, _POOL_SIZE) as connections:
             look_rarely()
             with stalls_watched():
-                yield Backend(Gateway(directory, cluster.shard_map), PostgresHistory(connections))
+                yield Backend(
+                    gateway=Gateway(directory, cluster.shard_map),
+                    history=PostgresHistory(connections),
+                    prices=PostgresPriceStore(connections),
+                )
     finally:
         directory.close()
 

@@ -1,4 +1,4 @@
-"""What the routes stand on: the shards through their gateway, and the journal's history."""
+"""What the routes stand on: the shards through their gateway, the journal's history, and daily prices."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import Request
 
 from actors.gateway import Gateway
 from persistence.history import PostgresHistory
+from persistence.price_store import PostgresPriceStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Backend:
 
     gateway: Gateway
     history: PostgresHistory
+    prices: PostgresPriceStore
 
 
 def backend_of(request: Request) -> Backend:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from actors.documents import PositionDocument, StateDocument, SummaryDocument, moment, number, to_json
 from actors.gateway import Gateway
-from actors.protocol import Answer
 from persistence.history import VERSION_MAX, BookedTransaction
 from portfolio import ids
 from portfolio.errors import InvalidRequest, PortfolioNotFound
@@ -127,7 +126,7 @@ async def read_state(
     as_of: Annotated[Moment | None, Query(examples=["2025-06-21T10:00:00.000000Z"])] = None,
     if_none_match: NoneMatchHeader = None,
 ) -> Response:
-    """The state now, never older than an acknowledged write; or of the past, valued at the trade prices of then."""
+    """The state now, never older than an acknowledged write; or of the past, valued at the newest closes and trades of then."""
     if as_of_version is not None or as_of is not None:
         return await _read_past(request, PortfolioId(portfolio_id), as_of_version, as_of, if_none_match)
     gateway = backend_of(request).gateway
@@ -143,8 +142,9 @@ async def _read_past(
 ) -> Response:
     if version is not None and as_of is not None:
         raise InvalidRequest("as_of_version and as_of are both given, expected one", field="as_of")
-    past = await past_state(backend_of(request).history, portfolio_id, version=version, as_of=as_of)
-    return unless_known(Answer(past.state, past.etag), known_tags(if_none_match))
+    backend = backend_of(request)
+    past = await past_state(backend.history, backend.prices, portfolio_id, version=version, as_of=as_of)
+    return unless_known(past, known_tags(if_none_match))
 
 
 @router.get(

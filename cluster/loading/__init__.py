@@ -4,6 +4,7 @@ from cluster.loading.file_load import load_file
 from cluster.loading.price_load import load_prices
 from cluster.loading.price_report import PriceReport, show_price_report
 from cluster.loading.report import LoadReport, Problem, show_report
+from cluster.loading.sample_history import load_sample_history
 from cluster.loading.sample_load import load_sample
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "load_file",
     "load_prices",
     "load_sample",
+    "load_sample_history",
     "show_price_report",
     "show_report",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from cluster.loading import load_sample_history
 from persistence import postgres
 from persistence.backup.restore import open_backup, restore_backup
 from persistence.backup.take import take_backup
@@ -250,3 +251,17 @@ def test_the_command_records_a_file_once_and_a_bad_one_not_at_all(
     )
     rows = inspector.rows("select instrument_id, close, adjusted_close from instrument_prices order by 1")
     assert rows == [("A", 400, 100), ("B", 7, 7)]
+
+
+async def test_the_samples_history_is_recorded_once_and_what_was_corrected_since_stays(
+    store: PostgresPriceStore, inspector: Inspector
+) -> None:
+    assert await load_sample_history(store) == changed(21 * 1_257, 21)
+    question = "select close from instrument_prices where instrument_id = %s and price_date = %s"
+    apple, day = InstrumentId("AAPL"), date(2020, 8, 28)
+    assert inspector.one(question, apple, day) == Decimal("491.028")
+    corrected = DailyPrice(instrument_id=apple, day=day, close=Decimal("499.23"), adjusted_close=Decimal("122.757"))
+    await store.record([corrected])
+    generation = await store.generation()
+    assert await load_sample_history(store) is None
+    assert (inspector.one(question, apple, day), await store.generation()) == (Decimal("499.23"), generation)

@@ -15,6 +15,7 @@ import pytest
 from actors.gateway import Gateway
 from actors.protocol import Answer, Method, UpdateOutcome, pack
 from persistence.history import PostgresHistory
+from persistence.price_store import PostgresPriceStore
 from portfolio.errors import BY_CODE, PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import ShardMap
@@ -70,7 +71,11 @@ async def served(shards: Shards, history: Away | None = None) -> AsyncIterator[h
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Backend]:
-        yield Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, history or Away()))
+        yield Backend(
+            Gateway(shards, ShardMap.even(2)),
+            cast(PostgresHistory, history or Away()),
+            cast(PostgresPriceStore, None),
+        )
 
     api = create_api(connect)
     transport = httpx.ASGITransport(app=with_hot_routes(api), raise_app_exceptions=False)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Scope
 from actors.gateway import Gateway
 from actors.protocol import Answer
 from persistence.history import PostgresHistory
+from persistence.price_store import PostgresPriceStore
 from portfolio.errors import BY_CODE, OutcomeUnknown, PortfolioNotFound, ShardUnavailable
 from portfolio.sharding import ShardMap
 from serve_app import hot_routes
@@ -152,7 +153,9 @@ async def given_by(app: ASGIApp, asked: Asked, shards: Shards) -> Given:
 
 def both_ways(shards: Shards) -> tuple[ASGIApp, ASGIApp]:
     """The framework's routes alone, and with the short way in front of them."""
-    API.state.backend = Backend(Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, There()))
+    API.state.backend = Backend(
+        Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, There()), cast(PostgresPriceStore, None)
+    )
     return API, HotRoutes(API)
 
 
