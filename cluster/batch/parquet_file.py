@@ -47,5 +47,8 @@ def whole_parquet(path: Path, schema: pl.Schema, *, overwrite: bool) -> Iterator
     """Takes rows for a file that has the name `path` once the block has ended well. Raises FileNotWritten."""
     with whole_file(path, overwrite=overwrite) as file:
         rows = ParquetRows(file, schema)
-        yield rows
-        rows.close()
+        try:
+            yield rows
+        finally:
+            # Of a block that failed too: a writer that is forgotten would write to the closed file.
+            rows.close()

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+import msgspec
 import polars as pl
 
 from analytics.conventions import CONFIDENCE_LEVELS
@@ -22,6 +23,7 @@ from portfolio.ids import PortfolioId
 EVERYTHING: Final = "*"
 """The figure that is unavailable where no figure is."""
 _LEFT_OUT: Final = "conventions"
+_PAIRED: Final = "unavailable"
 _LEVELS: Final = {str(level): f"{level * 100:g}" for level in CONFIDENCE_LEVELS}
 _PLAIN: Final[Mapping[type, pl.DataType]] = {
     str: pl.String(),
@@ -30,12 +32,11 @@ _PLAIN: Final[Mapping[type, pl.DataType]] = {
     date: pl.Date(),
     datetime: pl.Datetime("us", "UTC"),
 }
-_PAIRS: Final = pl.List(pl.Struct({"figure": pl.String(), "reason": pl.String()}))
 
 
 def rows(documents: Iterable[PortfolioAnalytics], quarantined: Mapping[PortfolioId, str]) -> pl.DataFrame:
     """A row for each document; and for each portfolio in quarantine, whose figures are all null."""
-    found: list[dict[str, Any]] = [dict(_cells("", document)) for document in documents]
+    found = [dict(_cells("", _plain(document))) for document in documents]
     found += [
         {"portfolio_id": portfolio_id, "unavailable": [{"figure": EVERYTHING, "reason": f"in quarantine: {reason}"}]}
         for portfolio_id, reason in quarantined.items()
@@ -43,35 +44,36 @@ def rows(documents: Iterable[PortfolioAnalytics], quarantined: Mapping[Portfolio
     return pl.from_dicts(found, schema=SCHEMA)
 
 
+def _plain(document: PortfolioAnalytics) -> dict[str, Any]:
+    """The document as dicts and lists, with pairs for what is unavailable."""
+    plain: dict[str, Any] = msgspec.to_builtins(document, builtin_types=(date, datetime))
+    del plain[_LEFT_OUT]
+    plain[_PAIRED] = [{"figure": figure, "reason": reason} for figure, reason in plain[_PAIRED].items()]
+    return plain
+
+
+def _cells(prefix: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in part.items():
+        column = prefix + _LEVELS.get(name, name)
+        if isinstance(value, dict):
+            yield from _cells(f"{column}_", value)
+        else:
+            yield column, value
+
+
 def _columns(prefix: str, kind: Any) -> Iterator[tuple[str, pl.DataType]]:
     """What `_cells` gives a value for."""
     for name, hint in get_type_hints(kind).items():
         column, inner = prefix + name, _without_none(hint)
-        if column == _LEFT_OUT:
-            continue
-        if column == "unavailable":
-            yield column, _PAIRS
+        if column == _PAIRED:
+            yield column, pl.List(pl.Struct({"figure": pl.String(), "reason": pl.String()}))
         elif get_origin(inner) is dict:
             yield from ((f"{column}_{level}", pl.Float64()) for level in _LEVELS.values())
         elif dataclasses.is_dataclass(inner):
-            yield from _columns(f"{column}_", inner)
+            if column != _LEFT_OUT:
+                yield from _columns(f"{column}_", inner)
         else:
             yield column, _type(inner)
-
-
-def _cells(prefix: str, document: Any) -> Iterator[tuple[str, Any]]:
-    for part in dataclasses.fields(document):
-        column, value = prefix + part.name, getattr(document, part.name)
-        if column == _LEFT_OUT:
-            continue
-        if column == "unavailable":
-            yield column, [{"figure": figure, "reason": reason} for figure, reason in value.items()]
-        elif isinstance(value, dict):
-            yield from ((f"{column}_{_LEVELS[level]}", figure) for level, figure in value.items())
-        elif dataclasses.is_dataclass(value):
-            yield from _cells(f"{column}_", value)
-        else:
-            yield column, [dataclasses.asdict(one) for one in value] if isinstance(value, list) else value
 
 
 def _type(hint: Any) -> pl.DataType:
