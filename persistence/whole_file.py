@@ -27,7 +27,7 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     Whoever is killed meanwhile leaves `path` as it was, and beside it a file `.NAME.unfinished-*`.
     Raises FileRefused if `path` exists and is not to be overwritten, FileNotWritten if it cannot be written.
     """
-    _require_free(path, overwrite)
+    require_free(path, overwrite=overwrite)
     try:
         # Beside it, since only within one file system is a rename one step. Its mode is 0600 from the start.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.unfinished-", dir=path.parent)
@@ -38,7 +38,7 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(descriptor)
             # Again, because somebody may have come first meanwhile.
-            _require_free(path, overwrite)
+            require_free(path, overwrite=overwrite)
             unfinished.replace(path)
             sync_directory(path.parent)
         finally:
@@ -47,7 +47,8 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
         raise FileNotWritten(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _require_free(path: Path, overwrite: bool) -> None:
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Raises FileRefused if a whole file would not be given this name, for who would rather know before the work."""
     if path.is_dir():
         raise FileRefused(f"{path} is a directory: name a file")
     if path.exists() and not overwrite:

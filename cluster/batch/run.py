@@ -10,15 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from analytics import tasks
 from analytics.document import AnalysisTerms
-from cluster.batch.chunks import Chunk
+from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
 from cluster.batch.in_order import in_order
 from cluster.batch.job import Part, analyse_chunk, read_panel
 from cluster.batch.parquet_file import whole_parquet
 from cluster.batch.reading import PATIENCE
 from cluster.batch.table import SCHEMA
-from cluster.loading.patience import patiently
+from cluster.client import gateway_by_handles
+from cluster.loading.patience import Patience, patiently
 from portfolio.errors import AnalyticsUnavailable
+from portfolio.ids import PortfolioId
+from serve_app.finding import any_config
 
 CHUNK_SIZE: Final = 100
 """Portfolios a task: about half a second, for which a query that comes meanwhile may have to wait."""
@@ -46,6 +50,12 @@ class Batch:
     postgres_dsn: str
     terms: AnalysisTerms
     chunks: Sequence[Chunk]
+    patience: Patience = PATIENCE
+
+    @property
+    def portfolio_count(self) -> int:
+        """How many rows there will be."""
+        return sum(len(chunk.portfolio_ids) for chunk in self.chunks)
 
 
 @dataclass(slots=True)
@@ -54,6 +64,24 @@ class Summary:
 
     portfolios: int = 0
     quarantined: int = 0
+
+
+async def batch_here(portfolio_ids: Sequence[PortfolioId], terms: AnalysisTerms) -> Batch:
+    """A batch on the service of the Ray that this process has joined; no ids: of all portfolios.
+
+    Raises ShardUnavailable, or RayError.
+    """
+    if portfolio_ids:
+        chunks = chunks_of_some(list(dict.fromkeys(portfolio_ids)), CHUNK_SIZE)
+    else:
+        gateway = await patiently(gateway_by_handles, PATIENCE)
+        chunks = chunks_of_all(await patiently(gateway.portfolio_ids, PATIENCE), CHUNK_SIZE)
+    return Batch(
+        workers=await asyncio.to_thread(tasks.Workers),
+        postgres_dsn=(await patiently(any_config, PATIENCE)).postgres_dsn,
+        terms=terms,
+        chunks=list(chunks),
+    )
 
 
 async def write_batch(batch: Batch, path: Path, *, overwrite: bool, advance: Callable[[int], None]) -> Summary:
@@ -92,7 +120,7 @@ async def _analysed(batch: Batch, chunk: Chunk, panel: Any, room: asyncio.Semaph
             return part
 
     try:
-        return await patiently(once, PATIENCE)
+        return await patiently(once, batch.patience)
     except AnalyticsUnavailable as error:
         first, last = chunk.portfolio_ids[0], chunk.portfolio_ids[-1]
         raise AnalyticsUnavailable(f"{error.detail}, with the portfolios from {first} to {last}") from error

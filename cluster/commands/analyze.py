@@ -12,19 +12,15 @@ import click
 from ray.exceptions import RayError
 
 from analytics.document import WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, AnalysisTerms
-from analytics.tasks import Workers
-from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
-from cluster.batch.reading import PATIENCE
-from cluster.batch.run import CHUNK_SIZE, Batch, Summary, write_batch
-from cluster.commands.calling import joined
+from cluster import client
+from cluster.batch.run import Summary, batch_here, write_batch
 from cluster.console import console
-from cluster.loading.patience import patiently
 from cluster.loading.progress import progress_bar
-from cluster.signals import interrupt_on_term
-from persistence.whole_file import FileNotWritten
+from cluster.settings import Settings
+from cluster.signals import interrupt_on_term, signals_kept
+from persistence.whole_file import FileNotWritten, require_free
 from portfolio import ids
 from portfolio.errors import PortfolioError
-from serve_app.finding import any_config
 
 QUARANTINED, NOT_WRITTEN = 1, 2
 
@@ -70,6 +66,9 @@ def analyze(
 def _run(portfolio_ids: Sequence[str], terms: AnalysisTerms, out: Path, overwrite: bool) -> int:
     began = time.perf_counter()
     try:
+        require_free(out, overwrite=overwrite)
+        with signals_kept():
+            client.attach(Settings())
         summary = asyncio.run(_written(portfolio_ids, terms, out, overwrite))
     except (PortfolioError, FileNotWritten, RayError, ConnectionError) as error:
         console.print(f"not written: {error}", markup=False, soft_wrap=True)
@@ -85,22 +84,6 @@ def _run(portfolio_ids: Sequence[str], terms: AnalysisTerms, out: Path, overwrit
 
 
 async def _written(portfolio_ids: Sequence[str], terms: AnalysisTerms, out: Path, overwrite: bool) -> Summary:
-    chunks, count = await _chunks(portfolio_ids)
-    batch = Batch(
-        workers=await asyncio.to_thread(Workers),
-        postgres_dsn=(await any_config()).postgres_dsn,
-        terms=terms,
-        chunks=chunks,
-    )
-    with progress_bar(console, "portfolios", count) as advance:
+    batch = await batch_here(list(map(ids.portfolio_id, portfolio_ids)), terms)
+    with progress_bar(console, "portfolios", batch.portfolio_count) as advance:
         return await write_batch(batch, out, overwrite=overwrite, advance=advance)
-
-
-async def _chunks(portfolio_ids: Sequence[str]) -> tuple[Sequence[Chunk], int]:
-    """The portfolios named, or all that there are, and how many."""
-    gateway = await joined()
-    if portfolio_ids:
-        named = list(dict.fromkeys(map(ids.portfolio_id, portfolio_ids)))
-        return list(chunks_of_some(named, CHUNK_SIZE)), len(named)
-    found = await patiently(gateway.portfolio_ids, PATIENCE)
-    return list(chunks_of_all(found, CHUNK_SIZE)), sum(map(len, found.values()))

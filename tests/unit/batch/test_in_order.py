@@ -74,13 +74,12 @@ async def test_a_failure_is_raised_in_its_turn_and_ends_the_others() -> None:
     async def fail() -> int:
         raise LookupError("it failed")
 
-    found: list[int] = []
     calls.end(0)
+    results = in_order([calls.all[0], fail, *calls.all[2:]], ahead=3)
+    assert await anext(results) == 0
+    await asyncio.sleep(0)
     with pytest.raises(LookupError, match="it failed"):
-        async for result in in_order([calls.all[0], fail, *calls.all[2:]], ahead=3):
-            found.append(result)
-            await asyncio.sleep(0)
-    assert found == [0]
+        await anext(results)
     assert calls.cancelled == [2, 3]
 
 

@@ -41,12 +41,17 @@ def test_no_rows_are_a_file_all_the_same(tmp_path: Path) -> None:
     assert pl.read_parquet(path).schema == SCHEMA
 
 
+def _fail_halfway(path: Path) -> None:
+    with whole_parquet(path, SCHEMA, overwrite=True) as file:
+        file.add(_rows(0, 4))
+        raise LookupError
+
+
 def test_what_fails_halfway_leaves_the_file_of_before_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "risk.parquet"
     path.write_bytes(b"yesterday's")
-    with pytest.raises(LookupError), whole_parquet(path, SCHEMA, overwrite=True) as file:
-        file.add(_rows(0, 4))
-        raise LookupError
+    with pytest.raises(LookupError):
+        _fail_halfway(path)
     assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("risk.parquet", b"yesterday's")]
     with pytest.raises(FileRefused, match="exists already"), whole_parquet(path, SCHEMA, overwrite=False):
         pass
