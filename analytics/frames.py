@@ -83,6 +83,16 @@ TRANSACTIONS: Final = pl.Schema(
 PRICES: Final = pl.Schema(
     {"instrument_id": pl.String(), "price_date": pl.Date(), "close": _PRICE, "adjusted_close": _PRICE}
 )
+HISTORY: Final = pl.Schema(
+    {
+        "portfolio_id": pl.String(),
+        "day": pl.Date(),
+        "value": pl.Float64(),
+        "inflow": pl.Float64(),
+        "outflow": pl.Float64(),
+        "carried": pl.Boolean(),
+    }
+)
 
 _FLOAT_WHOLE: Final = 2**53
 _Row = tuple[Any, ...]
@@ -114,6 +124,16 @@ def transactions(entries: Iterable[Entry]) -> pl.DataFrame:
     """The transactions among journal entries, in their order, as TRANSACTIONS says."""
     rows = [_transaction(entry) for entry in entries if isinstance(entry, Booked)]
     return pl.DataFrame(rows, schema=TRANSACTIONS, orient="row")
+
+
+def transactions_of_text(csv: bytes) -> pl.DataFrame:
+    """Transactions from CSV without a header, in the order of the columns of TRANSACTIONS.
+
+    Moments stand there as microseconds since 1970.
+    """
+    moments = [name for name, kind in TRANSACTIONS.items() if kind == _MOMENT]
+    written = pl.Schema({**TRANSACTIONS, **dict.fromkeys(moments, pl.Int64())})
+    return pl.read_csv(csv, has_header=False, schema=written).with_columns(pl.col(moments).cast(_MOMENT))
 
 
 def prices(csv: bytes) -> pl.DataFrame:

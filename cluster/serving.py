@@ -22,6 +22,7 @@ from ray import serve
 from actors.gateway import Gateway
 from actors.names import NAMESPACE, actor_name
 from actors.settings import Limits, ShardConfig, StandbyConfig, Surroundings
+from analytics import worker_environment
 from cluster import front, haproxy, placement, ray_profile
 from cluster.balance import spread
 from cluster.client import check_listening
@@ -90,7 +91,9 @@ class Serving:
             check_listening(self.settings.ray_address)
             ray.init(address=self.settings.ray_address, namespace=NAMESPACE, log_to_driver=False)
             return
-        ray_profile.apply(ray_profile.environment(self._runtime.haproxy))
+        # Compiled code is code: nobody else may put any there.
+        self.settings.compiled_dir.mkdir(mode=0o700, exist_ok=True)
+        ray_profile.apply(ray_profile.environment(self._runtime.haproxy, self.settings.compiled_dir))
         if not haproxy.is_installed():
             self._report("HAProxy is not installed: Serve's own proxy is used, which is slower")
         ray.init(
@@ -99,6 +102,7 @@ class Serving:
             log_to_driver=False,
             configure_logging=False,
             object_store_memory=OBJECT_STORE_BYTES,
+            resources=dict(worker_environment.resources()),
             _temp_dir=str(self._runtime.ray),
         )
         address = ray.get_runtime_context().gcs_address
