@@ -42,7 +42,6 @@ class Books:
         self._parts = 0
         self._holders: dict[InstrumentId, set[PortfolioId]] = defaultdict(set)
         self._moved: set[InstrumentId] = set()
-        self._revalued: set[PortfolioId] = set()
         self._foreseen: dict[PortfolioId, Rendering] = {}
         for portfolio_id in sorted(books):
             self.replace(books[portfolio_id])
@@ -129,21 +128,20 @@ class Books:
 
     def documents(self, portfolio_id: PortfolioId) -> Encoded:
         """The encoded state of a portfolio. Raises PortfolioNotFound or PortfolioQuarantined."""
-        known = self._documents.get(portfolio_id)
-        if known is None:
-            book = self.get(portfolio_id)
-            # Of one that is only looked at, nothing is kept besides: it would push out those that change.
-            rendering = self._rendered(book, keep=portfolio_id in self._renderings)
-            known = self._documents[portfolio_id] = rendering.encoded()
-        return known
+        # Of one that is only looked at, no parts are kept: they would push out those that change.
+        return self._encoded(self.get(portfolio_id), keep=portfolio_id in self._renderings)
 
     def documents_of(self, book: Book) -> Encoded:
         """The encoded state of `book`, which was committed lately and may have been replaced since."""
-        if self._books.get(book.portfolio_id) is not book:
-            return self._rendered(book, keep=False).encoded()
+        if self._books.get(book.portfolio_id) is book:
+            return self._encoded(book, keep=True)
+        return self._rendered(book, keep=False).encoded()
+
+    def _encoded(self, book: Book, *, keep: bool) -> Encoded:
+        """The documents of the book that is committed now; they stay as they are until it or a mark changes."""
         known = self._documents.get(book.portfolio_id)
         if known is None:
-            known = self._documents[book.portfolio_id] = self._rendered(book, keep=True).encoded()
+            known = self._documents[book.portfolio_id] = self._rendered(book, keep=keep).encoded()
         return known
 
     def event(self, book: Book, committed_at: datetime) -> bytes:
@@ -152,7 +150,7 @@ class Books:
 
     def valuation(self, book: Book) -> Valuation:
         """What `book` is worth at the marks known."""
-        known = self._rendering_of(book)
+        known = self._rendering_of(book, self._renderings)
         return known.valuation if known is not None else value(book, self.marks)
 
     def foresee(self, books: Iterable[Book]) -> None:
@@ -163,22 +161,17 @@ class Books:
         for rendering in self._foreseen.values():
             rendering.encoded()
 
-    def _rendering_of(self, book: Book) -> Rendering | None:
-        known = self._renderings.get(book.portfolio_id)
-        if known is None or known.book is not book or book.portfolio_id in self._revalued:
-            return None
-        return known if self._is_at_rest(book) else None
-
-    def _is_at_rest(self, book: Book) -> bool:
-        """Whether no mark of the book's instruments has come since they were last revalued."""
-        return not self._moved or self._moved.isdisjoint(book.positions)
+    def _rendering_of(self, book: Book, among: Mapping[PortfolioId, Rendering]) -> Rendering | None:
+        """The one of this very book at the marks known now."""
+        known = among.get(book.portfolio_id)
+        return known if known is not None and known.book is book and known.is_at(self.marks) else None
 
     def _rendered(self, book: Book, *, keep: bool) -> Rendering:
-        known = self._rendering_of(book)
+        known = self._rendering_of(book, self._renderings)
         if known is not None:
             return known
-        rendering = self._foreseen.get(book.portfolio_id)
-        if rendering is None or rendering.book is not book or not self._is_at_rest(book):
+        rendering = self._rendering_of(book, self._foreseen)
+        if rendering is None:
             rendering = Rendering(book, self.marks, self._renderings.get(book.portfolio_id))
         if keep and self._books.get(book.portfolio_id) is book:
             self._keep(rendering)
@@ -192,7 +185,6 @@ class Books:
             self._let_go(next(iter(self._renderings)))
 
     def _let_go(self, portfolio_id: PortfolioId) -> None:
-        self._revalued.discard(portfolio_id)
         known = self._renderings.pop(portfolio_id, None)
         if known is not None:
             self._parts -= len(known.book.positions)
@@ -219,6 +211,12 @@ class Books:
         start = bisect_right(self._ids, after)
         return [self._books[portfolio_id] for portfolio_id in self._ids[start : start + max(0, limit)]]
 
+    def ids_following(self, after: str, limit: int) -> list[PortfolioId]:
+        """At most `limit` ids that follow `after`, in order, of the portfolios in quarantine too."""
+        start = bisect_right(self._ids, after)
+        set_apart = [portfolio_id for portfolio_id in self._quarantined if portfolio_id > after]
+        return sorted([*self._ids[start : start + limit], *set_apart])[:limit]
+
     def marked(self, book: Book) -> MarkedBook:
         """`book` with the market marks known of what it holds."""
         marks = self.marks
@@ -237,9 +235,7 @@ class Books:
         if not self._moved:
             return ()
         moved, self._moved = self._moved, set()
-        self._foreseen = {}
         touched = set().union(*(self._holders.get(instrument_id, ()) for instrument_id in moved))
         for portfolio_id in touched:
             self._documents.pop(portfolio_id, None)
-        self._revalued.update(touched & self._renderings.keys())
         return touched

@@ -16,6 +16,7 @@ import msgspec
 from pydantic import WithJsonSchema
 
 from portfolio.book import Book
+from portfolio.moments import written
 from portfolio.status import Status
 from portfolio.valuation import MarkSource, Valuation
 
@@ -151,4 +152,4 @@ def number(quantity: Decimal) -> Decimal:
 @lru_cache(maxsize=10_000)
 def moment(time: datetime) -> datetime:
     """A moment as it is to be written: always with microseconds, always Z."""
-    return cast(datetime, time.isoformat(timespec="microseconds").replace("+00:00", "Z"))
+    return cast(datetime, written(time))

@@ -18,12 +18,14 @@ from actors.protocol import (
     Answer,
     BooksQuestion,
     Fault,
+    IdsQuestion,
     KeysQuestion,
     Method,
     PageQuestion,
     PortfolioQuestion,
     UpdateOutcome,
     pack,
+    unpack_marked_book,
 )
 from actors.shard_status import ShardStatus
 from portfolio import money
@@ -46,7 +48,6 @@ STATUS_TIMEOUT_S: Final = 2.0
 _OUTCOMES: Final = msgspec.msgpack.Decoder(list[UpdateOutcome])
 _SUMMARIES: Final = msgspec.json.Decoder(list[SummaryDocument])
 _STATUSES: Final = msgspec.msgpack.Decoder(ShardStatus)
-_BOOKS: Final = msgspec.msgpack.Decoder(MarkedBook)
 _BOOK_LISTS: Final = msgspec.msgpack.Decoder(list[MarkedBook])
 _TEXTS: Final = msgspec.msgpack.Decoder(list[str])
 
@@ -94,8 +95,12 @@ class Gateway:
 
     async def marked_book(self, portfolio_id: PortfolioId) -> MarkedBook:
         """The committed book with its marks, for callers that compute with it. Raises PortfolioNotFound."""
+        return unpack_marked_book(await self.packed_book(portfolio_id))
+
+    async def packed_book(self, portfolio_id: PortfolioId) -> bytes:
+        """The same as it came, for callers that pass it on to whoever computes. `unpack_marked_book` reads it."""
         answer = await self._ask(portfolio_id, Method.BOOK, PortfolioQuestion(portfolio_id))
-        return _BOOKS.decode(answer.body or b"")
+        return answer.body or b""
 
     async def books(self, shard_id: ShardId, after: str, limit: int) -> list[Book]:
         """Some committed books of one shard whose ids follow `after`, ordered by id; none only at the end."""
@@ -105,6 +110,31 @@ class Gateway:
         """As `books`, each with its marks."""
         answer = await self._call(shard_id, Method.BOOKS, pack(BooksQuestion(after, limit)))
         return _BOOK_LISTS.decode(answer.body or b"\x90")
+
+    async def portfolio_ids(self) -> Mapping[ShardId, list[PortfolioId]]:
+        """Every portfolio that there is, those in quarantine too, by the shard that has it; ordered by id."""
+        while True:
+            asked = self.shards
+            found = await asyncio.gather(*(self._ids_of(*shard) for shard in asked.moduli.items()))
+            if self.shards is asked:
+                return dict(zip(asked.moduli, found, strict=True))
+
+    async def _ids_of(self, shard_id: ShardId, modulus: int) -> list[PortfolioId]:
+        """The ids of one shard, or some of them once it has split."""
+        found: list[PortfolioId] = []
+        while True:
+            question = IdsQuestion(modulus, found[-1] if found else "")
+            try:
+                answer = await self._call(shard_id, Method.PORTFOLIO_IDS, pack(question))
+            except WrongShard as error:
+                self._learn(shard_id, error.cause.get("modulus"))
+                if self.shards.moduli[shard_id] == modulus:
+                    raise
+                return found
+            more = _TEXTS.decode(answer.body or b"\x90")
+            if not more:
+                return found
+            found += map(PortfolioId, more)
 
     async def known_keys(self, portfolio_id: PortfolioId, keys: Sequence[str]) -> frozenset[str]:
         """Which of these idempotency keys the portfolio has seen."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from portfolio.book import Mark
+from portfolio.book import Mark, MarkedBook
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.errors import BY_CODE, Corrupt, PortfolioError
 from portfolio.ids import InstrumentId, PortfolioId
@@ -27,6 +27,7 @@ class Method(StrEnum):
     PAGE = "page"
     BOOK = "book"
     BOOKS = "books"
+    PORTFOLIO_IDS = "portfolio_ids"
     KNOWN_KEYS = "known_keys"
     REBUILD = "rebuild"
     RECORD_MARKS = "record_marks"
@@ -106,6 +107,13 @@ class BooksQuestion(msgspec.Struct, array_like=True, frozen=True):
     limit: int
 
 
+class IdsQuestion(msgspec.Struct, array_like=True, frozen=True):
+    """Ask a shard, taken for one of `modulus`, for portfolios whose ids follow `after`; none come only at the end."""
+
+    modulus: int
+    after: str
+
+
 class KeysQuestion(msgspec.Struct, array_like=True, frozen=True):
     """Ask which of these idempotency keys a portfolio has seen."""
 
@@ -135,11 +143,17 @@ class Endpoint:
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _ANSWERS: Final = msgspec.msgpack.Decoder(Answer)
+_MARKED_BOOKS: Final = msgspec.msgpack.Decoder(MarkedBook)
 
 
 def pack(message: object) -> bytes:
     """`message` as msgpack; decimals go as text, exactly."""
     return _ENCODER.encode(message)
+
+
+def unpack_marked_book(data: bytes) -> MarkedBook:
+    """The book in `data`, the body of an answer to `Method.BOOK`."""
+    return _MARKED_BOOKS.decode(data)
 
 
 def unpack_answer(data: bytes | memoryview) -> Answer:
@@ -157,6 +171,7 @@ PAYLOADS: Final[Mapping[Method, msgspec.msgpack.Decoder[Any]]] = {
     Method.PAGE: msgspec.msgpack.Decoder(PageQuestion),
     Method.BOOK: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.BOOKS: msgspec.msgpack.Decoder(BooksQuestion),
+    Method.PORTFOLIO_IDS: msgspec.msgpack.Decoder(IdsQuestion),
     Method.KNOWN_KEYS: msgspec.msgpack.Decoder(KeysQuestion),
     Method.REBUILD: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.RECORD_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),

@@ -123,10 +123,13 @@ class Rendering:
                 part = _Part(value_position(position, market), market)
             self._parts[name] = part
         self.valuation = total(book, [part.valued for part in self._parts.values()])
-        values = [item.market_value for item in self.valuation.positions]
-        self._weights = [_weight(self.valuation.weight(value)) for value in (*values, book.cash)]
-        """Of each position, in order, then of the cash."""
+        self._weights = [self._weight(item.market_value) for item in self.valuation.positions]
+        self._cash_weight = self._weight(book.cash)
         self._encoded: Encoded | None = None
+
+    def is_at(self, marks: Mapping[InstrumentId, Mark]) -> bool:
+        """Whether every position is valued at its mark among these."""
+        return all(part.market is marks.get(name) for name, part in self._parts.items())
 
     def encoded(self) -> Encoded:
         """The documents of the state, written when first asked for."""
@@ -136,15 +139,14 @@ class Rendering:
 
     def _written(self) -> Encoded:
         cash_head, cash_tail = to_json(_cash_position(self.book)).split(b"\x00")
-        *held, cash_weight = self._weights
         items: list[bytes] = []
         named: list[bytes] = []
-        for part, weight in self._weighed(held):
+        for part, weight in self._weighed():
             head, tail, name = part.state
             items.append(head + weight + tail)
             named.append(name + weight)
-        positions = b"[%b]" % b",".join([*items, cash_head + cash_weight + cash_tail])
-        named.append(to_json(self.book.base_currency) + b":" + cash_weight)
+        positions = b"[%b]" % b",".join([*items, cash_head + self._cash_weight + cash_tail])
+        named.append(to_json(self.book.base_currency) + b":" + self._cash_weight)
         weights = b"{%b}" % b",".join(named)
         before, between, after = to_json(self._state()).split(b"\x00")
         first, third = len(before), len(before) + len(positions) + len(between)
@@ -158,11 +160,16 @@ class Rendering:
     def event(self, committed_at: datetime) -> bytes:
         """What the stream says once the book is committed; cash is left out of its positions."""
         before, after = to_json(self._updated(committed_at)).split(b"\x00")
-        items = [weight.join(part.event) for part, weight in self._weighed(self._weights)]
+        items = [weight.join(part.event) for part, weight in self._weighed()]
         return b"%b[%b]%b" % (before, b",".join(items), after)
 
-    def _weighed(self, weights: list[bytes]) -> zip[tuple[_Part, bytes]]:
-        return zip(self._parts.values(), weights, strict=False)
+    def _weighed(self) -> zip[tuple[_Part, bytes]]:
+        return zip(self._parts.values(), self._weights, strict=True)
+
+    def _weight(self, value: Decimal) -> bytes:
+        weight = self.valuation.weight(value)
+        # Six decimals are never written with an exponent.
+        return _NULL if weight is None else str(weight).encode()
 
     def _state(self) -> StateDocument:
         book, valuation = self.book, self.valuation
@@ -204,11 +211,6 @@ class Rendering:
 def encode(book: Book, marks: Mapping[InstrumentId, Mark]) -> Encoded:
     """The documents of `book`, valued at `marks`."""
     return Rendering(book, marks).encoded()
-
-
-def _weight(weight: Decimal | None) -> bytes:
-    # Six decimals are never written with an exponent.
-    return _NULL if weight is None else str(weight).encode()
 
 
 def _position(item: ValuedPosition) -> PositionDocument:

@@ -152,12 +152,15 @@ class ShardActor:
             _log.info("nothing is read ahead: %s", error)
 
     async def _is_meant(self) -> bool | None:
-        """Whether this actor is to own the shard; None if nobody can say."""
+        """Whether this actor is to own the shard, which only a successor needs a word for; None if nobody can say."""
         try:
-            return await self._journal.designated() == self._config.actor
-        except ShardUnavailable as error:
-            _log.warning("standing by: %s", error)
+            # Callers wait a second for an answer, and for a connection to a Postgres that is away the pool waits longer.
+            async with asyncio.timeout(_MEANT_S):
+                actor = await self._journal.designated()
+        except (ShardUnavailable, TimeoutError) as error:
+            _log.warning("nobody can say whether %s is meant: %r", self._config.actor, error)
             return None
+        return actor == self._config.actor or (actor is None and not self._config.is_successor)
 
     async def _listen(self) -> Endpoint:
         socket_path, port = await self._link.start()
@@ -206,17 +209,10 @@ class ShardActor:
         """Whether this actor owns that shard, or is about to, rather than standing by or leaving."""
         if shard_id != self._config.shard_id or self._shard.has_let_go:
             return False
-        return self._serving.is_set() or await self._may_be_meant()
-
-    async def _may_be_meant(self) -> bool:
-        """Whether nothing speaks against this actor: only a successor needs a word for it."""
-        try:
-            # Whoever asks waits a second, and for a connection to a Postgres that is away the pool would wait longer.
-            async with asyncio.timeout(_MEANT_S):
-                actor = await self._journal.designated()
-        except (ShardUnavailable, TimeoutError):
-            actor = None
-        return actor == self._config.actor or (actor is None and not self._config.is_successor)
+        if self._serving.is_set():
+            return True
+        is_meant = await self._is_meant()
+        return not self._config.is_successor if is_meant is None else is_meant
 
     async def ready(self) -> None:
         """Return once a successor stands by, or has taken over already."""

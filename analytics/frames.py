@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from jaxtyping import Float64
 
 from portfolio import money
 from portfolio.book import Book, MarkedBook
@@ -81,7 +83,18 @@ TRANSACTIONS: Final = pl.Schema(
 PRICES: Final = pl.Schema(
     {"instrument_id": pl.String(), "price_date": pl.Date(), "close": _PRICE, "adjusted_close": _PRICE}
 )
+HISTORY: Final = pl.Schema(
+    {
+        "portfolio_id": pl.String(),
+        "day": pl.Date(),
+        "value": pl.Float64(),
+        "inflow": pl.Float64(),
+        "outflow": pl.Float64(),
+        "carried": pl.Boolean(),
+    }
+)
 
+_FLOAT_WHOLE: Final = 2**53
 _Row = tuple[Any, ...]
 
 
@@ -113,14 +126,32 @@ def transactions(entries: Iterable[Entry]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=TRANSACTIONS, orient="row")
 
 
+def transactions_of_text(csv: bytes) -> pl.DataFrame:
+    """Transactions from CSV without a header, in the order of the columns of TRANSACTIONS.
+
+    Moments stand there as microseconds since 1970.
+    """
+    moments = [name for name, kind in TRANSACTIONS.items() if kind == _MOMENT]
+    written = pl.Schema({**TRANSACTIONS, **dict.fromkeys(moments, pl.Int64())})
+    return pl.read_csv(csv, has_header=False, schema=written).with_columns(pl.col(moments).cast(_MOMENT))
+
+
 def prices(csv: bytes) -> pl.DataFrame:
     """Daily prices from CSV below a header, in the order of the columns of PRICES."""
     return pl.read_csv(csv, schema=PRICES)
 
 
 def float64(frame: pl.DataFrame) -> pl.DataFrame:
-    """`frame` with the nearest float64 in place of every decimal. Here, and nowhere else, decimals are given up."""
+    """`frame` with a float64 of the same first sixteen digits in place of every decimal."""
     return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
+
+
+def from_cents(cents: np.ndarray) -> Float64[np.ndarray, " amount"]:
+    """Amounts in the base currency, each the float64 that is nearest to its cents; these are int64 or Python's integers."""
+    # A float64 holds whole numbers below 2^53, and one division rounds once. Python divides larger ones as exactly.
+    is_small = np.abs(cents).max(initial=0) < _FLOAT_WHOLE
+    amounts: np.ndarray = (cents if is_small else cents.astype(object)) / 100
+    return amounts.astype(np.float64)
 
 
 def _portfolio(book: Book, valuation: Valuation) -> _Row:

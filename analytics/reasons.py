@@ -28,6 +28,7 @@ class Reason(IntEnum):
     SEVERAL_RATES = 11
     NO_PRICES_IN_WINDOW = 12
     TOTAL_VALUE_NOT_POSITIVE = 13
+    NO_POSITIONS = 14
 
     @property
     def text(self) -> str:

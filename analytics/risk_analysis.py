@@ -106,15 +106,16 @@ def _nothing_yet(portfolios: int, instruments: int) -> _Found:
 
 
 def _computed_together(weights: Floats, data: Panel, batch: Batch) -> _Found:
-    inputs = samples.gathered(weights, data, batch, samples.shape_of(batch))
+    shape = bucket(len(batch.portfolios)), bucket(len(batch.instruments))
+    inputs = samples.gathered(weights, data, batch, shape)
     return _cut(host(risk_of_batch(*_device(inputs))), batch)
 
 
 def _computed_alone(weights: Floats, data: Panel, alone: list[Batch]) -> Iterator[tuple[Batch, _Found]]:
-    for those, (instruments, days) in samples.chunks(alone):
-        inputs = [samples.gathered(weights, data, batch, (1, instruments, days)) for batch in those]
+    for those, (at_once, instruments) in samples.chunks(alone):
+        inputs = [samples.gathered(weights, data, batch, (1, instruments)) for batch in those]
         # What pads the number of portfolios is the last of them once more: there is no empty portfolio with days.
-        inputs += inputs[-1:] * (bucket(len(those)) - len(those))
+        inputs += inputs[-1:] * (at_once - len(those))
         stacked = Gathered(*(np.stack(arrays) for arrays in zip(*inputs, strict=True)))
         results = host(risk_of_each(*_device(stacked)))
         for number, batch in enumerate(those):
@@ -128,12 +129,13 @@ def _device(inputs: Gathered) -> tuple[Array, Sample]:
 
 def _cut(risk: Any, batch: Batch) -> _Found:
     """From a `SampleRisk` of NumPy's arrays: without the padding, and with the tails."""
-    count, days = len(batch.portfolios), int(batch.present.sum())
+    count, days = len(batch.portfolios), len(batch.present)
     mean = risk.moments.mean[:count]
     # Deviations are in the order of returns, so the mean comes off the few that are looked at.
-    tail = value_at_risk.historical(risk.deviations[:count, :days])
+    deviations = risk.deviations[:count, :days]
+    tail = value_at_risk.historical(deviations if batch.present.all() else deviations[:, batch.present])
     return _Found(
-        observations=np.full(count, days),
+        observations=np.full(count, risk.observations),
         benchmark_observations=np.full(count, risk.against.observations),
         benchmark_variance=np.full(count, risk.against.variance),
         mean=mean,

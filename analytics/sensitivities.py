@@ -32,18 +32,19 @@ class Sensitivities(NamedTuple):
 def sensitivities(weights: Weights, returns: Float[Array, "day instrument"]) -> Sensitivities:
     """Of portfolios of covered instruments, on days without gaps; also for instruments that are not held."""
 
-    def gradient(figure: Callable[[Weights], Figures]) -> Weights:
-        # A portfolio's figure depends on its own weights alone, so the sum's gradient has everyone's.
-        return jax.grad(lambda moved: jnp.sum(figure(moved)))(weights)
-
-    levels = range(len(CONFIDENCE_LEVELS))
     return Sensitivities(
-        volatility=gradient(partial(_volatility, returns)),
-        value_at_risk=jnp.stack([gradient(lambda moved, at=at: _tails(returns, moved, at)[0]) for at in levels]),
+        volatility=_gradient(partial(_volatility, returns), weights),
+        value_at_risk=jnp.stack([_gradient(partial(_var, returns, level), weights) for level in CONFIDENCE_LEVELS]),
         conditional_value_at_risk=jnp.stack(
-            [gradient(lambda moved, at=at: _tails(returns, moved, at)[1]) for at in levels]
+            [_gradient(partial(_cvar, returns, level), weights) for level in CONFIDENCE_LEVELS]
         ),
     )
+
+
+def _gradient(figure: Callable[[Weights], Figures], weights: Weights) -> Weights:
+    # A portfolio's figure depends on its own weights alone, so the gradient of the sum has everyone's.
+    found: Weights = jax.grad(lambda moved: jnp.sum(figure(moved)))(weights)
+    return found
 
 
 def _volatility(returns: Float[Array, "day instrument"], weights: Weights) -> Figures:
@@ -52,9 +53,19 @@ def _volatility(returns: Float[Array, "day instrument"], weights: Weights) -> Fi
     return jnp.sqrt(jnp.sum(deviations**2, axis=1) / (returns.shape[0] - DDOF) * PERIODS_PER_YEAR)
 
 
-def _tails(returns: Float[Array, "day instrument"], weights: Weights, level: int) -> tuple[Figures, Figures]:
-    """VaR and CVaR as in `value_at_risk.historical`, of what can be differentiated."""
-    confidence, days = CONFIDENCE_LEVELS[level], returns.shape[0]
-    worst = -jnp.sort(weights @ returns.T, axis=1)[:, : tail_count(days, confidence)]
+def _var(returns: Float[Array, "day instrument"], confidence: float, weights: Weights) -> Figures:
+    """As in `value_at_risk.historical`, and so is `_cvar`: sorted by JAX, which can differentiate it."""
+    return _worst(returns, confidence, weights)[:, -1]
+
+
+def _cvar(returns: Float[Array, "day instrument"], confidence: float, weights: Weights) -> Figures:
+    worst = _worst(returns, confidence, weights)
     var = worst[:, -1]
-    return var, var + jnp.sum(worst - var[:, None], axis=1) / ((1 - confidence) * days)
+    return var + jnp.sum(worst - var[:, None], axis=1) / ((1 - confidence) * returns.shape[0])
+
+
+def _worst(
+    returns: Float[Array, "day instrument"], confidence: float, weights: Weights
+) -> Float[Array, "portfolio loss"]:
+    """The losses of the tail, the largest first."""
+    return -jnp.sort(weights @ returns.T, axis=1)[:, : tail_count(returns.shape[0], confidence)]

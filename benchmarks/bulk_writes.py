@@ -21,6 +21,7 @@ from psycopg import sql
 
 from actors.gateway import Gateway
 from benchmarks import holdings
+from benchmarks.booking import book
 from benchmarks.effort import Effort
 from benchmarks.results import Line, Section
 from benchmarks.stand import Stand
@@ -87,19 +88,10 @@ def single_update(number: int) -> UpdatePortfolio:
 
 async def _booked_s(gateway: Gateway, calls: list[list[UpdatePortfolio]]) -> float:
     """Seconds until every call is acknowledged, a few under way at a time. Raises RuntimeError if one is refused."""
-    left = iter(calls)
-
-    async def caller() -> None:
-        for call in left:
-            outcomes = await gateway.update_many(call)
-            failed = [outcome.fault for outcome in outcomes if outcome.fault]
-            if failed:
-                raise RuntimeError(f"not booked: {failed[0]}")
-
     # The calls that are held ready are no work of the caller's that a collection should go through.
     gc.freeze()
     began = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    await book(gateway, calls, CALLERS)
     return time.perf_counter() - began
 
 

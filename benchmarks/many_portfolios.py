@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from actors.gateway import Gateway
+from benchmarks.booking import book
 from portfolio.commands import OpenPortfolio, UpdatePortfolio
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.transactions import Transaction, TransactionType
@@ -40,16 +41,7 @@ async def open_all(gateway: Gateway, count: int) -> None:
 
 async def buy_all(gateway: Gateway, count: int, positions: int = POSITIONS) -> None:
     """One update of each portfolio, with a BUY in each of so many instruments. Raises RuntimeError if one is refused."""
-    calls = _batches((_update(number, positions) for number in range(count)), _CALL_SIZE)
-
-    async def caller() -> None:
-        for call in calls:
-            outcomes = await gateway.update_many(call)
-            failed = [outcome.fault for outcome in outcomes if outcome.fault]
-            if failed:
-                raise RuntimeError(f"not booked: {failed[0]}")
-
-    await asyncio.gather(*(caller() for _ in range(_CALLERS)))
+    await book(gateway, _batches((_update(number, positions) for number in range(count)), _CALL_SIZE), _CALLERS)
 
 
 def _update(number: int, positions: int) -> UpdatePortfolio:

@@ -14,6 +14,7 @@ from benchmarks import (
     noops,
     optimisers,
     paced_reads,
+    risk_set,
     saturated_reads,
     saturated_writes,
     scale,
@@ -38,6 +39,7 @@ _ALONE: Final[Mapping[str, Callable[[Stand, Effort], Section]]] = {
 _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
+    "risk": risk_set.measure,
     "optimise": optimisers.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)

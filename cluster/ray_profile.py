@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from analytics.worker_environment import COMPILED_VARIABLE
 from cluster import haproxy
 
 HEALTH_CHECKS: Final = {
@@ -34,6 +35,9 @@ def shared() -> Mapping[str, str]:
         # Ray's agent on each node takes 15 to 40 us for every request to tell of its latency, mostly in bursts of 100 ms.
         # The service's own /metrics does not need it.
         "RAY_enable_metrics_collection": "0",
+        # An analytics worker has loaded JAX and its kernels, seconds of work that end with it. Ray ends it after an idle
+        # second while there are as many other workers as cores, and a shard is one; so long, it is ended for want of memory only.
+        "RAY_idle_worker_killing_time_threshold_ms": str(24 * 3_600 * 1_000),
         **HEALTH_CHECKS,
         # Three failures in a row, and the proxy is made anew; every 10 s, a killed HAProxy would be back after 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
@@ -58,16 +62,17 @@ def for_ray_start() -> Mapping[str, str]:
     return {**shared(), "RAY_AUTH_MODE": "token"}
 
 
-def environment(haproxy_dir: Path) -> Mapping[str, str]:
+def environment(haproxy_dir: Path, compiled_dir: Path) -> Mapping[str, str]:
     """Variables for a Ray that this process starts. Ports and files are its own, so that services can stand side by side."""
+    variables = {**shared(), COMPILED_VARIABLE: str(compiled_dir)}
     if not haproxy.is_installed():
-        return shared()
+        return variables
     replica_ports = _free_block()
     grpc_port, metrics_port, stats_port, fallback_port, fallback_grpc_port = (
         replica_ports + offset for offset in (80, 95, 96, 97, 98)
     )
     return {
-        **shared(),
+        **variables,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy.make_launcher(haproxy_dir)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),

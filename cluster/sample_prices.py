@@ -1,8 +1,8 @@
-"""The real closing prices that the sample trades at, and the stock splits of their time."""
+"""The real closing prices that the sample trades at, the index of their market, and the stock splits of their time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -13,10 +13,14 @@ import polars as pl
 
 from portfolio import money
 from portfolio.book import Mark
+from portfolio.daily_price import DailyPrice
 from portfolio.ids import InstrumentId
 from portfolio.transactions import Ratio
 
-SAMPLE_PRICES: Final = Path(__file__).parents[1] / "examples" / "sp500_closes.parquet"
+_EXAMPLES: Final = Path(__file__).parents[1] / "examples"
+SAMPLE_PRICES: Final = _EXAMPLES / "sp500_closes.parquet"
+SAMPLE_INDEX: Final = _EXAMPLES / "sp500_index.parquet"
+"""The S&P 500 itself, as instrument SP500, for comparison: nothing trades it."""
 AFTER_THE_CLOSE: Final = time(21, tzinfo=UTC)
 """New York's exchanges have closed by then, in summer and in winter."""
 
@@ -68,6 +72,17 @@ class Prices:
         """The last day's close of each instrument, as a market mark."""
         last = len(self.days) - 1
         return {instrument: Mark(self.on(last, instrument), self.moment(last)) for instrument in self.instruments}
+
+    def daily(self) -> Iterator[DailyPrice]:
+        """Every close: as it was in the units of then, and adjusted as the source has it."""
+        for instrument in self.instruments:
+            for index, day in enumerate(self.days):
+                yield DailyPrice(
+                    instrument_id=instrument,
+                    day=day,
+                    close=self.on(index, instrument),
+                    adjusted_close=self.closes[instrument][index],
+                )
 
 
 def read_prices(path: Path = SAMPLE_PRICES) -> Prices:

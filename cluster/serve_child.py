@@ -16,10 +16,12 @@ from cluster.child import ExitCode, tell_parent_of_serving
 from cluster.console import console, report
 from cluster.guard import RAY_PROGRAMS, Guard, children_named
 from cluster.hosting import end_own_ray
-from cluster.loading import load_sample, show_report
+from cluster.loading import load_sample, load_sample_history, show_report
 from cluster.node_watch import node_watched
 from cluster.serving import Serving
 from cluster.settings import Settings
+from persistence import postgres
+from persistence.price_store import PostgresPriceStore
 
 FIRST_OF_SAMPLE: Final = "PORTFOLIO-0001"
 # Ending Ray's processes would look like a loss of Ray, and cut itself short.
@@ -32,7 +34,7 @@ def serve(settings: Settings, *, is_first: bool, sample: bool) -> None:
     serving = Serving(settings, report, lambda: _ended_with_ray(settings))
     with serving.running() as gateway:
         if sample:
-            asyncio.run(_load_sample_once(gateway))
+            asyncio.run(_load_sample_once(gateway, serving.postgres_dsn))
         with serving.front():
             console.print(
                 f"\nserving on {settings.base_url} (documentation: {settings.base_url}/docs); Ctrl-C stops",
@@ -83,7 +85,7 @@ def _children_watched(lost: Callable[[str], None]) -> Iterator[None]:
         guard.dismiss()
 
 
-async def _load_sample_once(gateway: Gateway) -> None:
+async def _load_sample_once(gateway: Gateway, postgres_dsn: str) -> None:
     first = await gateway.page("", 1, None)
     if first and first[0].portfolio_id != FIRST_OF_SAMPLE:
         console.print("the database has portfolios already: the sample is not loaded")
@@ -93,7 +95,11 @@ async def _load_sample_once(gateway: Gateway) -> None:
     if loaded.booked or loaded.problem_count:
         show_report(loaded, console)
     else:
-        console.print("the sample is there already: nothing is loaded")
+        console.print("the sample is there already: nothing is booked")
+    async with postgres.pool(postgres_dsn, size_max=1) as connections:
+        history = await load_sample_history(PostgresPriceStore(connections))
+    if history is not None:
+        console.print(f"{history.days_new:,} daily prices of {history.instruments_with_new_days} instruments recorded")
 
 
 def _say_what_to_try(base: str, sample: bool) -> None:

@@ -22,6 +22,7 @@ from ray import serve
 from actors.gateway import Gateway
 from actors.names import NAMESPACE, actor_name
 from actors.settings import Limits, ShardConfig, StandbyConfig, Surroundings
+from analytics import worker_environment
 from cluster import front, haproxy, placement, ray_profile
 from cluster.balance import spread
 from cluster.client import check_listening
@@ -59,7 +60,7 @@ class Serving:
         assert settings.postgres_dsn
         assert settings.redis_url
         self.settings = settings
-        self._postgres_dsn = settings.postgres_dsn
+        self.postgres_dsn = settings.postgres_dsn
         self._redis_url = settings.redis_url
         self._report = report
         self._watching_ray = watching_ray
@@ -70,7 +71,7 @@ class Serving:
     def running(self) -> Iterator[Gateway]:
         """Shards that serve, on Ray; stopped in good order at the end."""
         with ExitStack() as stack:
-            cluster = read_cluster(self._postgres_dsn)
+            cluster = read_cluster(self.postgres_dsn)
             self._report("starting Ray")
             # Stopped even if it does not start: it may have come halfway.
             stack.callback(ray.shutdown)
@@ -90,7 +91,9 @@ class Serving:
             check_listening(self.settings.ray_address)
             ray.init(address=self.settings.ray_address, namespace=NAMESPACE, log_to_driver=False)
             return
-        ray_profile.apply(ray_profile.environment(self._runtime.haproxy))
+        # Compiled code is code: nobody else may put any there.
+        self.settings.compiled_dir.mkdir(mode=0o700, exist_ok=True)
+        ray_profile.apply(ray_profile.environment(self._runtime.haproxy, self.settings.compiled_dir))
         if not haproxy.is_installed():
             self._report("HAProxy is not installed: Serve's own proxy is used, which is slower")
         ray.init(
@@ -99,6 +102,7 @@ class Serving:
             log_to_driver=False,
             configure_logging=False,
             object_store_memory=OBJECT_STORE_BYTES,
+            resources=dict(worker_environment.resources()),
             _temp_dir=str(self._runtime.ray),
         )
         address = ray.get_runtime_context().gcs_address
@@ -128,7 +132,7 @@ class Serving:
 
     def _surroundings(self, cluster: Cluster) -> Surroundings:
         return Surroundings(
-            postgres_dsn=self._postgres_dsn,
+            postgres_dsn=self.postgres_dsn,
             redis_url=self._redis_url,
             link_secret=cluster.link_secret,
             socket_dir=self._runtime.links,
@@ -153,7 +157,7 @@ class Serving:
             lambda actor, node: self.standby_config(actor, node, cluster), is_wanted=self.settings.standby
         )
         return ShardWatch(
-            look=lambda: read_signs_of_life(self._postgres_dsn),
+            look=lambda: read_signs_of_life(self.postgres_dsn),
             actors=placement.actor_names,
             place=place,
             silence_s=SILENCE_LEASES * Limits().lease_s,
@@ -166,7 +170,7 @@ class Serving:
 
         cluster: Cluster | None
         try:
-            cluster = read_cluster(self._postgres_dsn)
+            cluster = read_cluster(self.postgres_dsn)
         except ShardUnavailable:
             cluster = None
         # Some may have come of doubling since the start.
@@ -182,7 +186,7 @@ class Serving:
         self._report("starting the REST front")
         serve.start(http_options={"host": settings.http_host, "port": settings.http_port})
         try:
-            front.deploy(settings, self._postgres_dsn)
+            front.deploy(settings, self.postgres_dsn)
             self._has_front = True
             yield
         finally:

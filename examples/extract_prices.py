@@ -1,4 +1,4 @@
-"""Makes sp500_closes.parquet and LICENSE-skfolio from the skfolio package.
+"""Makes sp500_closes.parquet, sp500_index.parquet and LICENSE-skfolio from the skfolio package.
 
     python examples/extract_prices.py PACKAGE
 
@@ -15,30 +15,35 @@ from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatch
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 EXAMPLES: Final = Path(__file__).parent
-PRICES: Final = "skfolio/datasets/data/sp500_dataset.csv.gz"
+STOCKS: Final = "skfolio/datasets/data/sp500_dataset.csv.gz"
+INDEX: Final = "skfolio/datasets/data/sp500_index.csv.gz"
 LICENSE: Final = "skfolio-*.dist-info/licenses/LICENSE"
 FIRST_DATE: Final = date(2018, 1, 1)
 SCALE: Final = 3
 """The decimals that the source is written with."""
 
 
-def extract(package: Path) -> tuple[bytes, bytes]:
-    """The gzipped prices and the licence text of a package. Raises FileNotFoundError if it has not one of each."""
+def extract(package: Path) -> list[bytes]:
+    """The gzipped prices of stocks and index, and the licence text of a package.
+
+    Raises FileNotFoundError if it has not one of each.
+    """
+    wanted = (STOCKS, INDEX, LICENSE)
     if package.is_dir():
         site = package.parent
-        files = {
-            path.relative_to(site).as_posix(): path.read_bytes for path in [*site.glob(PRICES), *site.glob(LICENSE)]
-        }
-        return _only(files, PRICES)(), _only(files, LICENSE)()
+        paths = chain.from_iterable(map(site.glob, wanted))
+        files = {path.relative_to(site).as_posix(): path.read_bytes for path in paths}
+        return [_only(files, pattern)() for pattern in wanted]
     with zipfile.ZipFile(package) as wheel:
         files = {name: partial(wheel.read, name) for name in wheel.namelist()}
-        return _only(files, PRICES)(), _only(files, LICENSE)()
+        return [_only(files, pattern)() for pattern in wanted]
 
 
 def _only(files: Mapping[str, Callable[[], bytes]], pattern: str) -> Callable[[], bytes]:
@@ -49,7 +54,7 @@ def _only(files: Mapping[str, Callable[[], bytes]], pattern: str) -> Callable[[]
 
 
 def closes(csv_gz: bytes) -> pl.DataFrame:
-    """One row a stock and day, ordered by both: instrument_id, date, close. Raises ValueError if a close is rounded."""
+    """One row an instrument and day, ordered by both: instrument_id, date, close. Raises ValueError if a close is rounded."""
     # Read as text: a decimal that has been a float on the way would no longer be what the source says.
     wide = pl.read_csv(gzip.decompress(csv_gz), infer_schema=False).with_columns(pl.col("Date").str.to_date())
     long = (
@@ -66,11 +71,12 @@ def closes(csv_gz: bytes) -> pl.DataFrame:
 
 
 def main() -> None:
-    """Write both files beside this script."""
+    """Write the three files beside this script."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    prices, text = extract(Path(sys.argv[1]))
-    closes(prices).write_parquet(EXAMPLES / "sp500_closes.parquet", compression="zstd", compression_level=19)
+    stocks, index, text = extract(Path(sys.argv[1]))
+    for content, name in ((stocks, "sp500_closes.parquet"), (index, "sp500_index.parquet")):
+        closes(content).write_parquet(EXAMPLES / name, compression="zstd", compression_level=19)
     (EXAMPLES / "LICENSE-skfolio").write_bytes(text)
 
 

@@ -26,6 +26,11 @@ def text_array(values: Iterable[str | None]) -> str:
     return "{" + ",".join([_quoted(text or "") for text in texts]) + "}"
 
 
+def bytes_text(value: bytes) -> str:
+    r"""Bytes as Postgres reads them outside an array: b"AB" gives \x4142."""
+    return "\\x" + value.hex()
+
+
 def bytes_array(values: Sequence[bytes]) -> str:
     """An array of bytes."""
     return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"

@@ -14,6 +14,7 @@ from psycopg import errors as pg_errors
 from psycopg_pool import AsyncConnectionPool
 
 from persistence import examined_rows, postgres, row_codec
+from persistence.array_literal import bytes_text
 from persistence.postgres import Connection, first_line, severed_after, unavailable_on_error
 from persistence.prepared import PreparedStatement
 from persistence.row_codec import Batch
@@ -245,7 +246,7 @@ class PostgresJournal:
             "epoch": self.epoch,
             "count": batch.count,
             "head_seq": self._head.seq,
-            "head_hash": f"\\x{batch.head.row_hash.hex()}",
+            "head_hash": bytes_text(batch.head.row_hash),
         }
 
     def _duplicate(self, error: pg_errors.UniqueViolation) -> DuplicateKeys | Corrupt:

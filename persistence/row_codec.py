@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, assert_never
 
-from persistence.array_literal import bytes_array, plain_array, text_array
+from persistence.array_literal import bytes_array, bytes_text, plain_array, text_array
 from portfolio import ids, money
 from portfolio.entries import Booked, Entry, Opened, StatusChanged
 from portfolio.errors import Corrupt, PortfolioError
@@ -119,7 +119,7 @@ def _line(seq: int, entry: Entry, key: IdempotencyKey | None, request_hash: byte
         *middle,
         detail,
         key,
-        None if request_hash is None else _hex(request_hash),
+        None if request_hash is None else bytes_text(request_hash),
         _moment(entry.effective_at),
         _moment(entry.recorded_at),
     )
@@ -131,10 +131,6 @@ _moment: Final = lru_cache(maxsize=1_000)(datetime.isoformat)
 
 _FORMAT_TEXT: Final = str(FORMAT)
 _NO_TRANSACTION: Final[tuple[Column, ...]] = (None, "f", None, None, None, None, None, None)
-
-
-def _hex(value: bytes) -> str:
-    return "\\x" + value.hex()
 
 
 def _booked_detail(entry: Booked) -> str | None:

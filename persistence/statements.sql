@@ -68,7 +68,8 @@ select 'journal', count(*) from journal
 union all select 'portfolios', count(*) from portfolios
 union all select 'positions', count(*) from positions
 union all select 'marks', count(*) from marks
-union all select 'quarantine', count(*) from quarantine;
+union all select 'quarantine', count(*) from quarantine
+union all select 'instrument_prices', count(*) from instrument_prices;
 
 -- name: try_to_lock_migrations
 -- A restore keeps a service that starts meanwhile from making tables under it, and another restore away.
@@ -491,6 +492,82 @@ returning instrument_id;
 -- Marks recorded since a moment; all of them for a recovering shard.
 select instrument_id, price, as_of, recorded_at from marks where recorded_at >= %(since)s order by recorded_at;
 
+-- name: allow_long_work_on_prices
+-- Years of prices take longer than serving may, and so does another load that has come first.
+select
+    set_config('statement_timeout', '0', true),
+    set_config('lock_timeout', '0', true),
+    set_config('idle_in_transaction_session_timeout', '10min', true);
+
+-- name: create_incoming_prices
+-- Prices arrive here, so that what they change can be told, and the table's lock is held for that alone.
+create temporary table incoming_prices (
+    instrument_id text collate "C",
+    price_date date,
+    close numeric(28, 8),
+    adjusted_close numeric(28, 8),
+    primary key (instrument_id, price_date)
+) on commit drop;
+
+-- name: copy_incoming_prices
+-- The fastest way in.
+copy incoming_prices from stdin;
+
+-- name: lock_prices
+-- Loads change prices one after the other, so two that have days in common cannot deadlock.
+select generation from price_generation for update;
+
+-- name: update_changed_prices
+-- A correction, or an adjustment for a split since; what is already so is not written again.
+update instrument_prices
+set close = incoming.close, adjusted_close = incoming.adjusted_close, recorded_at = clock_timestamp()
+from incoming_prices as incoming
+where instrument_prices.instrument_id = incoming.instrument_id
+  and instrument_prices.price_date = incoming.price_date
+  and (instrument_prices.close, instrument_prices.adjusted_close) <> (incoming.close, incoming.adjusted_close);
+
+-- name: insert_new_prices
+-- The days that were not there, counted; in order, so that a range of days of an instrument is on few pages.
+with added as (
+    insert into instrument_prices (instrument_id, price_date, close, adjusted_close)
+    select instrument_id, price_date, close, adjusted_close
+    from incoming_prices
+    order by instrument_id, price_date
+    on conflict do nothing
+    returning instrument_id
+)
+select count(*), count(distinct instrument_id) from added;
+
+-- name: advance_price_generation
+-- By the clock, so that a database restored from a backup does not come to a number that it has had with other prices.
+update price_generation
+set generation = greatest(generation + 1, (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+
+-- name: select_price_generation
+-- Whether prices have changed since something was computed from them.
+select generation from price_generation;
+
+-- name: select_closes_csv
+-- Prices for a panel: one row an instrument, as handing over each day by itself costs several times as much.
+select string_agg(instrument_id || ',' || price_date || ',' || close || ',' || adjusted_close || E'\n', '')
+from instrument_prices
+where price_date between %(first)s and %(last)s
+  and (%(instrument_ids)s::text[] is null or instrument_id = any(%(instrument_ids)s::text[]))
+group by instrument_id;
+
+-- name: select_closes_at
+-- The newest close of each instrument whose day was over at a moment: its last microsecond counts as over.
+select asked.instrument_id, latest.price_date, latest.close
+from unnest(%(instrument_ids)s::text[]) as asked (instrument_id)
+cross join lateral (
+    select price_date, close
+    from instrument_prices
+    where instrument_prices.instrument_id = asked.instrument_id
+      and price_date < (%(moment)s::timestamptz at time zone 'UTC' + interval '1 microsecond')::date
+    order by price_date desc
+    limit 1
+) as latest;
+
 -- name: ping
 -- Whether Postgres answers.
 select 1;
@@ -586,3 +663,33 @@ from unnest(%(portfolio_ids)s::text[], %(after)s::bigint[], %(through)s::bigint[
 join journal on journal.portfolio_id = asked.portfolio_id
     and journal.version > asked.after_version and journal.version <= asked.through_version
 order by journal.portfolio_id, version;
+
+-- name: count_known_heads
+-- How many of these rows the journal still has: all of them, unless it is that of another time or place.
+select count(*)
+from unnest(%(shard_ids)s::integer[], %(seqs)s::bigint[], %(hashes)s::bytea[]) as known (shard_id, seq, row_hash)
+join journal using (shard_id, seq, row_hash);
+
+-- name: select_last_rows
+-- The newest row of each shard that has any of its own.
+select shards.shard_id, last.seq, last.row_hash
+from shards
+join lateral (
+    select seq, row_hash from journal where journal.shard_id = shards.shard_id order by seq desc limit 1
+) as last on true
+order by shards.shard_id;
+
+-- name: copy_transactions
+-- Every transaction between two rows of each shard, as text for a frame: moments in microseconds since 1970.
+copy (
+    select
+        portfolio_id, version, transaction_id, instrument_id, transaction_type, quantity, price, value, fee,
+        (extract(epoch from effective_at) * 1000000)::bigint,
+        (extract(epoch from recorded_at) * 1000000)::bigint
+    from unnest(%(shard_ids)s::integer[], %(after)s::bigint[], %(through)s::bigint[])
+        as asked (shard_id, after_seq, through_seq)
+    join journal on journal.shard_id = asked.shard_id
+        and journal.seq > asked.after_seq and journal.seq <= asked.through_seq
+    where kind = 'BOOKED'
+    order by journal.shard_id, journal.seq
+) to stdout with (format csv);

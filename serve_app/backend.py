@@ -1,4 +1,4 @@
-"""What the routes stand on: the shards through their gateway, and the journal's history."""
+"""What the routes stand on: the shards through their gateway, the journal's history, daily prices, and the workers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from fastapi import Request
 
 from actors.gateway import Gateway
 from persistence.history import PostgresHistory
+from persistence.price_store import PostgresPriceStore
+from serve_app.analyst import Analyst
+from serve_app.querying import Queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,9 @@ class Backend:
 
     gateway: Gateway
     history: PostgresHistory
+    prices: PostgresPriceStore
+    queries: Queries
+    analyst: Analyst
 
 
 def backend_of(request: Request) -> Backend:

@@ -1,4 +1,4 @@
-"""States of the past, rebuilt from the journal and valued at the last trade prices of their moment."""
+"""States of the past, rebuilt from the journal and valued at the closes and trade prices of their moment."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+from zlib import crc32
 
+from actors.protocol import Answer
 from actors.rendering import Encoded, encode
 from persistence.history import VERSION_MAX, PostgresHistory
-from portfolio.decide import NO_MARKS
-from portfolio.entries import Entry, Opened
+from persistence.price_store import PostgresPriceStore
+from portfolio.book import Book
+from portfolio.entries import Booked, Entry, Opened
 from portfolio.errors import InvalidRequest, PortfolioNotFound
 from portfolio.ids import PortfolioId
 from portfolio.ledger import replay
@@ -20,19 +23,28 @@ _AT_ONCE: Final = asyncio.Semaphore(4)
 
 
 async def past_state(
-    history: PostgresHistory, portfolio_id: PortfolioId, *, version: int | None, as_of: datetime | None
-) -> Encoded:
-    """The state after `version`, or of what had taken effect at `as_of`.
+    history: PostgresHistory,
+    prices: PostgresPriceStore,
+    portfolio_id: PortfolioId,
+    *,
+    version: int | None,
+    as_of: datetime | None,
+) -> Answer:
+    """The state after `version`, or of what had taken effect at `as_of`, valued at the newest prices known by then.
 
     Raises PortfolioNotFound, also for a moment before the portfolio's first; InvalidRequest for a version not reached.
     """
     async with _AT_ONCE:
-        return await _past_state(history, portfolio_id, version, as_of)
+        entries = await _entries(history, portfolio_id, version, as_of)
+        # A long life takes a while to replay; other requests of this replica go on meanwhile.
+        book = await asyncio.to_thread(replay, None, entries)
+        marks = await prices.closing_marks(book.positions, as_of or _moment(book, entries))
+        return _answer(await asyncio.to_thread(encode, book, marks))
 
 
-async def _past_state(
+async def _entries(
     history: PostgresHistory, portfolio_id: PortfolioId, version: int | None, as_of: datetime | None
-) -> Encoded:
+) -> Sequence[Entry]:
     entries = await history.entries(portfolio_id, version=version or VERSION_MAX, effective_at=as_of)
     if not entries or (as_of is not None and _began_after(entries, as_of)):
         raise PortfolioNotFound(f"there is no portfolio {portfolio_id}{_then(as_of)}", portfolio_id=portfolio_id)
@@ -40,12 +52,24 @@ async def _past_state(
         raise InvalidRequest(
             f"as_of_version is {version}, the portfolio is at version {entries[-1].version}", field="as_of_version"
         )
-    # A long life takes a while to replay; other requests of this replica go on meanwhile.
-    return await asyncio.to_thread(_encoded, entries)
+    return entries
 
 
-def _encoded(entries: Sequence[Entry]) -> Encoded:
-    return encode(replay(None, entries), NO_MARKS)
+def _moment(book: Book, entries: Sequence[Entry]) -> datetime:
+    """When the last booking took effect: the moment whose prices a version is valued at.
+
+    Not when it was recorded: years of trades that are loaded today would all be valued at today's prices, and what was
+    held before a split at prices after it.
+    """
+    bookings = (entry.effective_at for entry in reversed(entries) if isinstance(entry, Booked))
+    return next(bookings, book.created_at)
+
+
+def _answer(past: Encoded) -> Answer:
+    if not past.revaluation:
+        return Answer(past.state, past.etag)
+    # A close that is corrected has another price at the same time, which a tag that is made of times would not tell.
+    return Answer(past.state, f'"{past.version}.{crc32(past.state)}"')
 
 
 def _began_after(entries: Sequence[Entry], as_of: datetime) -> bool:

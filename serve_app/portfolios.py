@@ -9,7 +9,6 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from actors.documents import PositionDocument, StateDocument, SummaryDocument, moment, number, to_json
 from actors.gateway import Gateway
-from actors.protocol import Answer
 from persistence.history import VERSION_MAX, BookedTransaction
 from portfolio import ids
 from portfolio.errors import InvalidRequest, PortfolioNotFound
@@ -60,18 +59,20 @@ _WRITE_ERRORS: Final = (
     "idempotency-key-reused",
     "outcome-unknown",
 )
-_ETAG: Final[dict[str, Any]] = {
+STATE_TAG: Final[dict[str, Any]] = {
     "ETag": {"description": '`"<version>.<revaluation>"`', "schema": {"type": "string"}},
 }
 _WRITTEN: Final[dict[str, Any]] = {
-    **_ETAG,
+    **STATE_TAG,
     "Idempotent-Replayed": {"description": "`true` where this was booked before", "schema": {"type": "string"}},
 }
 _OPENED: Final[dict[str, Any]] = {
     **_WRITTEN,
     "Location": {"description": "Where the state is", "schema": {"type": "string"}},
 }
-_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The caller has this.", "headers": _ETAG}}
+_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "The caller has this.", "headers": STATE_TAG}
+}
 
 
 def _stated(status: int, headers: dict[str, Any], *codes: str) -> dict[int | str, dict[str, Any]]:
@@ -119,7 +120,7 @@ async def list_portfolios(
     return _page(shown, cursor_of(shown[-1].portfolio_id) if len(found) > limit else None)
 
 
-@router.get("/portfolio/{id}/state", responses={**_stated(200, _ETAG, *_READ_ERRORS), **_UNCHANGED})
+@router.get("/portfolio/{id}/state", responses={**_stated(200, STATE_TAG, *_READ_ERRORS), **_UNCHANGED})
 async def read_state(
     request: Request,
     portfolio_id: PortfolioPath,
@@ -127,7 +128,7 @@ async def read_state(
     as_of: Annotated[Moment | None, Query(examples=["2025-06-21T10:00:00.000000Z"])] = None,
     if_none_match: NoneMatchHeader = None,
 ) -> Response:
-    """The state now, never older than an acknowledged write; or of the past, valued at the trade prices of then."""
+    """The state now, never older than an acknowledged write; or of the past, valued at the newest closes and trades of then."""
     if as_of_version is not None or as_of is not None:
         return await _read_past(request, PortfolioId(portfolio_id), as_of_version, as_of, if_none_match)
     gateway = backend_of(request).gateway
@@ -143,15 +144,16 @@ async def _read_past(
 ) -> Response:
     if version is not None and as_of is not None:
         raise InvalidRequest("as_of_version and as_of are both given, expected one", field="as_of")
-    past = await past_state(backend_of(request).history, portfolio_id, version=version, as_of=as_of)
-    return unless_known(Answer(past.state, past.etag), known_tags(if_none_match))
+    backend = backend_of(request)
+    past = await past_state(backend.history, backend.prices, portfolio_id, version=version, as_of=as_of)
+    return unless_known(past, known_tags(if_none_match))
 
 
 @router.get(
     "/portfolio/{id}/positions",
     response_model=list[PositionDocument],
     responses={
-        200: {"headers": _ETAG, "content": {"application/json": {"example": examples.STATE["positions"]}}},
+        200: {"headers": STATE_TAG, "content": {"application/json": {"example": examples.STATE["positions"]}}},
         **_UNCHANGED,
         **documented(*_READ_ERRORS),
     },

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from cluster.loading.chunks import Chunk, by_portfolio, chunks_of, key_of
 from cluster.loading.gateway import LoadGateway
+from cluster.loading.parquet_file import FLOATS_NOTE
 from cluster.loading.patience import Patience, patiently
 from cluster.loading.report import Problem, Problems
 from cluster.loading.rows import Item
@@ -174,7 +175,7 @@ class Checker:
         field = error.cause.get("field") or _BLAMED.get(type(error))
         reason = error.detail
         if field in self._float_columns and isinstance(error, InvalidRequest):
-            reason += " (the column holds binary floats, each read as the shortest decimal that gives it)"
+            reason += f" {FLOATS_NOTE}"
         self._problems.add_row(
             [
                 Problem(

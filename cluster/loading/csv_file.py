@@ -15,7 +15,7 @@ from typing import Final
 
 import polars as pl
 
-from cluster.loading.rows import RawRow
+from cluster.loading.raw_row import RawRow
 from portfolio.errors import InvalidRequest
 
 SPECIAL_ROWS_MAX: Final = 100_000

@@ -22,7 +22,7 @@ from cluster.loading.patience import Patience
 from cluster.loading.prefetch import one_ahead
 from cluster.loading.progress import progress_bar
 from cluster.loading.report import LoadReport, Problem, Problems
-from cluster.loading.rows import Item, read_row
+from cluster.loading.rows import COLUMNS, Item, read_row
 from cluster.loading.source import Source, open_source
 from portfolio.ids import PortfolioId
 
@@ -45,7 +45,7 @@ async def load_file(
     check and the booking, so that a row no longer fits, that portfolio ends before it. Raises InvalidRequest if the file cannot be read or has
     the wrong columns, and ShardUnavailable if the service cannot be asked for the present books.
     """
-    source = open_source(path)
+    source = open_source(path, COLUMNS)
     problems = Problems()
     checker = Checker(
         gateway,

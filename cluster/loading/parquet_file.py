@@ -9,10 +9,12 @@ from typing import Final
 
 import polars as pl
 
-from cluster.loading.rows import NUMBER_COLUMNS, RawRow
+from cluster.loading.columns import Columns
+from cluster.loading.raw_row import RawRow
 from portfolio.errors import InvalidRequest
 
-_TIMESTAMP: Final = "timestamp"
+FLOATS_NOTE: Final = "(the column holds binary floats, each read as the shortest decimal that gives it)"
+"""Belongs to whatever is wrong with a number of such a column."""
 _RFC_3339: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _TEXTS: Final = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 
@@ -42,14 +44,14 @@ class ParquetLayout:
         return RawRow(index + 1, cells) if cells else None
 
 
-def inspect(path: Path) -> ParquetLayout:
-    """What there is to know about the Parquet file at `path`. Raises InvalidRequest or PolarsError."""
+def inspect(path: Path, expected: Columns) -> ParquetLayout:
+    """What there is to know about the Parquet file at `path`, whose columns have `expected` types. Raises InvalidRequest or PolarsError."""
     frame = pl.scan_parquet(path, glob=False)
     schema = frame.collect_schema()
     wrong = [
-        f"column {name!r} has type {kind}, expected {_expected(name)}"
+        f"column {name!r} has type {kind}, expected {_expected(name, expected)}"
         for name, kind in schema.items()
-        if not _is_exact(name, kind)
+        if not _is_exact(name, kind, expected)
     ]
     if wrong:
         raise InvalidRequest(f"{path}: {'; '.join(wrong[:10])}")
@@ -62,21 +64,25 @@ def inspect(path: Path) -> ParquetLayout:
     )
 
 
-def _is_exact(name: str, kind: pl.DataType) -> bool:
+def _is_exact(name: str, kind: pl.DataType, expected: Columns) -> bool:
     if isinstance(kind, _TEXTS):
         return True
-    if name == _TIMESTAMP:
+    if name in expected.moments:
         # Without a zone the moment is a guess.
         return isinstance(kind, pl.Datetime) and kind.time_zone is not None
-    if name in NUMBER_COLUMNS:
+    if name in expected.days:
+        return isinstance(kind, pl.Date)
+    if name in expected.numbers:
         return kind.is_numeric()
     return kind.is_integer() or isinstance(kind, pl.Boolean)
 
 
-def _expected(name: str) -> str:
-    if name == _TIMESTAMP:
+def _expected(name: str, expected: Columns) -> str:
+    if name in expected.moments:
         return "a Datetime with a time zone, or text"
-    return "Decimal, an integer, Float64 or text" if name in NUMBER_COLUMNS else "text"
+    if name in expected.days:
+        return "a Date, or text"
+    return "Decimal, an integer, Float64 or text" if name in expected.numbers else "text"
 
 
 def _text(name: str, kind: pl.DataType) -> pl.Expr:

@@ -15,7 +15,7 @@ PROBLEMS_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Why a row cannot be booked. `line` is that of a CSV file (the header is line 1), or the row of a Parquet file.
+    """Why a row cannot be booked or recorded. `line` is that of a CSV file (the header is line 1), or the row of a Parquet file.
 
     `field` is None where the row, or the update it is part of, is wrong as a whole.
     """
@@ -89,13 +89,18 @@ class LoadReport:
         return self.updates_booked / self.elapsed_s if self.elapsed_s else 0.0
 
 
+def show_problems(problems: Sequence[Problem], count: int, console: Console) -> None:
+    """Write a line for each problem, and how many more there are."""
+    # As Text: a reason quotes what the file holds, which must not be read as markup.
+    for problem in problems:
+        console.print(Text(str(problem)), soft_wrap=True)
+    if count > len(problems):
+        console.print(Text(f"and {count - len(problems):,} more"))
+
+
 def show_report(report: LoadReport, console: Console) -> None:
     """Write the problems, the counts and the throughput."""
-    # As Text: a reason quotes what the file holds, which must not be read as markup.
-    for problem in report.problems:
-        console.print(Text(str(problem)), soft_wrap=True)
-    if report.problem_count > len(report.problems):
-        console.print(Text(f"and {report.problem_count - len(report.problems):,} more"))
+    show_problems(report.problems, report.problem_count, console)
     console.print(Text(_counts(report)))
     if report.booked:
         console.print(

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from cluster.loading.columns import Columns
+from cluster.loading.raw_row import RawRow
 from cluster.loading.report import Problem
 from portfolio import ids
 from portfolio.errors import InvalidRequest
@@ -16,8 +18,6 @@ from portfolio.ids import PortfolioId
 from portfolio.transactions import Transaction
 from serve_app.schemas import Moment, Number, PortfolioIdText, PositionUpdate
 
-_SHOWN_MAX: Final = 80
-_ID_LENGTH_MAX: Final = 100
 _NOTHING: Final[Mapping[str, Any]] = {}
 _FLAGS: Final = {"true": True, "false": False}
 
@@ -39,19 +39,13 @@ class FileRow(PositionUpdate):
     min_cash: Number | None = None
 
 
-REQUIRED_COLUMNS: Final = ("portfolio_id", "instrument_id", "quantity_change", "price", "transaction_type")
-COLUMNS: Final = tuple(FileRow.model_fields)
-NUMBER_COLUMNS: Final = frozenset({"quantity_change", "price", "fee", "min_cash"})
+COLUMNS: Final = Columns(
+    known=tuple(FileRow.model_fields),
+    required=("portfolio_id", "instrument_id", "quantity_change", "price", "transaction_type"),
+    numbers=frozenset({"quantity_change", "price", "fee", "min_cash"}),
+    moments=frozenset({"timestamp"}),
+)
 OPENING_COLUMNS: Final = ("portfolio_name", "base_currency", "allow_short", "min_cash")
-
-
-@dataclass(frozen=True, slots=True)
-class RawRow:
-    """A row as the file has it: its line, the cells that are not empty, and what is wrong with its shape."""
-
-    line: int
-    cells: Mapping[str, str]
-    misshapen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +62,16 @@ class Item:
 def read_row(row: RawRow) -> Item | list[Problem]:
     """The row as an item, or everything that is wrong with its form."""
     if row.misshapen is not None:
-        return [_problem(row, None, row.misshapen)]
+        return [row.problem(None, row.misshapen)]
     try:
         form = FileRow.model_validate(row.cells)
         return Item(row.line, PortfolioId(form.portfolio_id), form.timestamp, form.transaction(), _opening(form))
     except ValidationError as error:
-        return [_form_problem(row, found) for found in error.errors(include_url=False, include_context=False)]
+        return row.form_problems(error)
     except InvalidRequest as error:
-        return [_problem(row, str(error.cause.get("field")), error.detail)]
+        return [row.problem(str(error.cause.get("field")), error.detail)]
 
 
 def _opening(form: FileRow) -> Mapping[str, Any]:
     given: dict[str, Any] = {name: getattr(form, name) for name in OPENING_COLUMNS if name in form.model_fields_set}
     return given or _NOTHING
-
-
-def _form_problem(row: RawRow, error: Any) -> Problem:
-    field = str(error["loc"][0]) if error["loc"] else None
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "missing":
-        return _problem(row, field, f"{field} is empty")
-    return _problem(row, field, f"{field} is {row.cells.get(field or '', '')[:_SHOWN_MAX]!r}, {message}")
-
-
-def _problem(row: RawRow, field: str | None, reason: str) -> Problem:
-    # Longer than any id can be, so that only what is no id is cut.
-    portfolio_id = row.cells.get("portfolio_id", "")[: _ID_LENGTH_MAX + 1]
-    return Problem(portfolio_id=portfolio_id or None, line=row.line, field=field, reason=reason)

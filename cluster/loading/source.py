@@ -1,4 +1,4 @@
-"""A file of transactions: whether it can be read, what identifies its content, and its rows, a block at a time."""
+"""A file of transactions or prices: whether it can be read, what identifies its content, and its rows, a block at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from cluster.loading import csv_file, parquet_file
-from cluster.loading.rows import COLUMNS, REQUIRED_COLUMNS, RawRow
+from cluster.loading.columns import Columns
+from cluster.loading.raw_row import RawRow
 from portfolio.errors import InvalidRequest
 
 FILE_BYTES_MAX: Final = 2 * 1024**3
@@ -24,7 +25,6 @@ BLOCK_ROWS: Final = 20_000
 """Rows in memory at once. Updates end where blocks end, and keys count updates: with another number, use another prefix."""
 REPEATED_IDS_MAX: Final = 100_000
 _UUID_DIGITS: Final = 32
-_SHOWN_MAX: Final = 10
 
 
 class Layout(Protocol):
@@ -100,40 +100,31 @@ class Source:
             raise InvalidRequest(f"{self.path} was changed while it was read")
 
 
-def open_source(path: Path) -> Source:
-    """The file at `path`. Raises InvalidRequest, naming all unknown and missing columns, or why it cannot be read."""
+def open_source(path: Path, columns: Columns) -> Source:
+    """The file at `path`, which has `columns`. Raises InvalidRequest, naming all unknown and missing columns, or why it cannot be read."""
     try:
         stamp = _stamp(path)
         if stamp[0] > FILE_BYTES_MAX:
             raise InvalidRequest(f"{path} has {stamp[0]:,} bytes, expected at most {FILE_BYTES_MAX:,}")
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        layout = _layout(path)
+        layout = _layout(path, columns)
     except (PolarsError, OSError, UnicodeError) as error:
         raise _unreadable(path, error) from error
-    _check_columns(path, layout.columns)
+    columns.check(path, layout.columns)
     if layout.row_count > ROWS_MAX:
         raise InvalidRequest(f"{path} has {layout.row_count:,} rows, expected at most {ROWS_MAX:,}")
     return Source(path, digest, layout, stamp)
 
 
-def _layout(path: Path) -> Layout:
+def _layout(path: Path, columns: Columns) -> Layout:
     match path.suffix.lower():
         case ".csv":
             return csv_file.inspect(path, columns_max=COLUMNS_MAX)
         case ".parquet" | ".pq":
-            return parquet_file.inspect(path)
+            return parquet_file.inspect(path, columns)
         case other:
             raise InvalidRequest(f"{path} ends in {other!r}, expected .csv or .parquet")
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    wrong = [f"unknown column {name!r}" for name in columns if name not in COLUMNS]
-    wrong += [f"missing column {name!r}" for name in REQUIRED_COLUMNS if name not in columns]
-    wrong += [f"column {name!r} stands twice" for name in COLUMNS if list(columns).count(name) > 1]
-    if wrong:
-        shown = "; ".join(wrong[:_SHOWN_MAX]) + (f"; and {len(wrong) - _SHOWN_MAX} more" if wrong[_SHOWN_MAX:] else "")
-        raise InvalidRequest(f"{path}: {shown}. The columns are {', '.join(COLUMNS)}")
 
 
 def _stamp(path: Path) -> tuple[int, int]:

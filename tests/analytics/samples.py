@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -44,3 +45,8 @@ def random_weights(portfolios: int, instruments: int, *, seed: int, held: float 
     weights[chance.random((portfolios, instruments)) > held] = 0.0
     weights[:, 0] = 0.1
     return np.asarray(weights)
+
+
+def assert_close(actual: Any, expected: Any, *, rtol: float = 1e-10, atol: float = 1e-14, what: str = "") -> None:
+    """Element by element; NaN is close to NaN."""
+    np.testing.assert_allclose(np.asarray(actual), np.asarray(expected), rtol=rtol, atol=atol, err_msg=what)

@@ -9,6 +9,7 @@ import pyxirr
 
 from analytics.jax_setup import jnp
 from analytics.money_weighted import money_weighted_return
+from tests.analytics.samples import assert_close
 
 PORTFOLIOS, FLOWS, DAYS = 400, 24, 1_900
 BEGIN = date(2018, 1, 2)
@@ -32,4 +33,4 @@ def test_rates_are_pyxirrs() -> None:
         for index in np.flatnonzero(single)
     ]
     assert single.sum() > 0.95 * PORTFOLIOS
-    np.testing.assert_allclose(np.asarray(found.rate)[single], expected, rtol=1e-9, atol=1e-9)
+    assert_close(np.asarray(found.rate)[single], expected, rtol=1e-9, atol=1e-9)

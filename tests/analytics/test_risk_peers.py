@@ -17,9 +17,8 @@ from analytics.covariance import ewma_covariance, ledoit_wolf_covariance, sample
 from analytics.jax_setup import jnp
 from analytics.risk_analysis import RiskAnalysis, analyse_risk
 from analytics.sensitivities import sensitivities
-from tests.analytics.samples import Floats, random_returns, random_weights, real_returns
+from tests.analytics.samples import Floats, assert_close, random_returns, random_weights, real_returns
 
-EXACT = {"rtol": 1e-10, "atol": 1e-14}
 PORTFOLIOS = 12
 # Not multiples of 20 or 100 days, where skfolio takes one day more than ceil(alpha T): its 1 - 0.95 is above 0.05.
 WINDOWS = {"real": 1_253, "random": 517}
@@ -54,18 +53,18 @@ def test_volatility_and_beta_are_empyricals(
     weights: Floats, returns: Floats, benchmark: Floats, analysed: RiskAnalysis
 ) -> None:
     daily = weights @ returns.T
-    np.testing.assert_allclose(analysed.volatility, [empyrical.annual_volatility(one) for one in daily], **EXACT)
-    np.testing.assert_allclose(analysed.beta, [empyrical.beta(one, benchmark) for one in daily], **EXACT)
+    assert_close(analysed.volatility, [empyrical.annual_volatility(one) for one in daily])
+    assert_close(analysed.beta, [empyrical.beta(one, benchmark) for one in daily])
 
 
 def test_active_figures_are_those_of_the_active_returns(
     weights: Floats, returns: Floats, benchmark: Floats, analysed: RiskAnalysis
 ) -> None:
     active = weights @ returns.T - benchmark
-    np.testing.assert_allclose(analysed.tracking_error, [empyrical.annual_volatility(one) for one in active], **EXACT)
+    assert_close(analysed.tracking_error, [empyrical.annual_volatility(one) for one in active])
     # empyrical's is a day's.
     ratios = [empyrical.excess_sharpe(one, np.zeros_like(one)) * np.sqrt(252) for one in active]
-    np.testing.assert_allclose(analysed.information_ratio, ratios, **EXACT)
+    assert_close(analysed.information_ratio, ratios)
 
 
 def test_historical_tails_are_skfolios(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
@@ -73,25 +72,25 @@ def test_historical_tails_are_skfolios(weights: Floats, returns: Floats, analyse
     for column, level in enumerate(CONFIDENCE_LEVELS):
         var = [skfolio.measures.value_at_risk(one, beta=level) for one in daily]
         cvar = [skfolio.measures.cvar(one, beta=level) for one in daily]
-        np.testing.assert_allclose(analysed.historical.value_at_risk[:, column], var, **EXACT)
-        np.testing.assert_allclose(analysed.historical.conditional_value_at_risk[:, column], cvar, **EXACT)
+        assert_close(analysed.historical.value_at_risk[:, column], var)
+        assert_close(analysed.historical.conditional_value_at_risk[:, column], cvar)
 
 
 def test_contributions_are_skfolios_and_sum_to_the_volatility(
     weights: Floats, returns: Floats, analysed: RiskAnalysis
 ) -> None:
-    np.testing.assert_allclose(analysed.component.sum(axis=1), analysed.volatility, rtol=1e-12)
+    assert_close(analysed.component.sum(axis=1), analysed.volatility, rtol=1e-12)
     for one, component in zip(weights, analysed.component, strict=True):
         portfolio = Portfolio(X=returns, weights=one)
         theirs = portfolio.contribution(RiskMeasure.STANDARD_DEVIATION) * np.sqrt(252)
         # theirs are finite differences.
-        np.testing.assert_allclose(component, theirs, rtol=1e-5, atol=1e-7)
+        assert_close(component, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_marginals_are_the_closed_form(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
     covariance = np.cov(returns, rowvar=False) * 252
     gradient = weights @ covariance / np.sqrt(np.einsum("pi,ij,pj->p", weights, covariance, weights))[:, None]
-    np.testing.assert_allclose(analysed.marginal, np.where(weights != 0, gradient, 0), **EXACT)
+    assert_close(analysed.marginal, np.where(weights != 0, gradient, 0))
 
 
 def test_shrunk_volatility_is_by_scikit_learns_matrix_of_what_is_held(
@@ -105,19 +104,19 @@ def test_shrunk_volatility_is_by_scikit_learns_matrix_of_what_is_held(
 def test_covariances_are_those_of_numpy_pandas_and_scikit_learn(returns: Floats) -> None:
     pd = pytest.importorskip("pandas")
     by_instrument, present = jnp.asarray(returns.T), jnp.ones(len(returns), dtype=bool)
-    np.testing.assert_allclose(sample_covariance(by_instrument, present), np.cov(returns, rowvar=False), **EXACT)
+    assert_close(sample_covariance(by_instrument, present), np.cov(returns, rowvar=False))
     matrix, shrinkage = ledoit_wolf(returns)
     ours = ledoit_wolf_covariance(by_instrument, present)
-    np.testing.assert_allclose(ours.covariance, matrix, **EXACT)
+    assert_close(ours.covariance, matrix)
     assert float(ours.shrinkage) == pytest.approx(shrinkage, rel=1e-10)
     weighted = pd.DataFrame(returns**2).ewm(alpha=0.06).mean().iloc[-1]
-    np.testing.assert_allclose(jnp.diagonal(ewma_covariance(by_instrument, present)), weighted, **EXACT)
+    assert_close(jnp.diagonal(ewma_covariance(by_instrument, present)), weighted)
 
 
 def test_ewma_volatility_is_by_the_ewma_matrix(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
     matrix = np.asarray(ewma_covariance(jnp.asarray(returns.T), jnp.ones(len(returns), dtype=bool)))
     expected = np.sqrt(np.einsum("pi,ij,pj->p", weights, matrix, weights) * 252)
-    np.testing.assert_allclose(analysed.ewma_volatility, expected, **EXACT)
+    assert_close(analysed.ewma_volatility, expected)
 
 
 def test_parametric_tails_are_scipys(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
@@ -126,12 +125,10 @@ def test_parametric_tails_are_scipys(weights: Floats, returns: Floats, analysed:
     skewness, kurtosis = scipy.stats.skew(daily, axis=1), scipy.stats.kurtosis(daily, axis=1)
     for column, level in enumerate(CONFIDENCE_LEVELS):
         gaussian = scipy.stats.norm(mean, deviation)
-        np.testing.assert_allclose(analysed.gaussian.value_at_risk[:, column], -gaussian.ppf(1 - level), **EXACT)
+        assert_close(analysed.gaussian.value_at_risk[:, column], -gaussian.ppf(1 - level))
         z = NormalDist().inv_cdf(1 - level)
         moved = z + (z**2 - 1) * skewness / 6 + (z**3 - 3 * z) * kurtosis / 24 - (2 * z**3 - 5 * z) * skewness**2 / 36
-        np.testing.assert_allclose(
-            analysed.cornish_fisher.value_at_risk[:, column], -(mean + deviation * moved), **EXACT
-        )
+        assert_close(analysed.cornish_fisher.value_at_risk[:, column], -(mean + deviation * moved))
 
 
 def test_parametric_shortfalls_are_the_means_of_their_tails(
@@ -147,33 +144,33 @@ def test_parametric_shortfalls_are_the_means_of_their_tails(
         means = [z.mean(), linear.mean(), square.mean(), ((2 * z**3 - 5 * z) / 36).mean()]
         gaussian = -(mean + deviation * means[0])
         moved = -(mean + deviation * (means[0] + means[1] * skewness + means[2] * kurtosis - means[3] * skewness**2))
-        np.testing.assert_allclose(analysed.gaussian.conditional_value_at_risk[:, column], gaussian, rtol=1e-4)
-        np.testing.assert_allclose(analysed.cornish_fisher.conditional_value_at_risk[:, column], moved, rtol=1e-4)
+        assert_close(analysed.gaussian.conditional_value_at_risk[:, column], gaussian, rtol=1e-4)
+        assert_close(analysed.cornish_fisher.conditional_value_at_risk[:, column], moved, rtol=1e-4)
 
 
 def test_sensitivities_are_the_closed_forms(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
     found = sensitivities(jnp.asarray(weights), jnp.asarray(returns))
     held = weights != 0
-    np.testing.assert_allclose(np.where(held, found.volatility, 0), analysed.marginal, **EXACT)
+    assert_close(np.where(held, found.volatility, 0), analysed.marginal)
     order = np.argsort(weights @ returns.T, axis=1)
     days = len(returns)
     for column, level in enumerate(CONFIDENCE_LEVELS):
         reach = (1 - level) * days
         count = int(np.ceil(reach))
         worst = -returns[order[:, :count]]
-        np.testing.assert_allclose(found.value_at_risk[column], worst[:, -1], **EXACT)
+        assert_close(found.value_at_risk[column], worst[:, -1])
         shares = np.full(count, 1 / reach)
         shares[-1] = 1 - (count - 1) / reach
         tail = np.einsum("d,pdi->pi", shares, worst)
-        np.testing.assert_allclose(found.conditional_value_at_risk[column], tail, rtol=1e-9, atol=1e-14)
+        assert_close(found.conditional_value_at_risk[column], tail, rtol=1e-9, atol=1e-14)
 
 
 def test_euler_holds_for_every_figure(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
     """All are homogeneous of degree one, so weights times sensitivities give them back."""
     found = sensitivities(jnp.asarray(weights), jnp.asarray(returns))
-    np.testing.assert_allclose((weights * found.volatility).sum(axis=1), analysed.volatility, **EXACT)
+    assert_close((weights * found.volatility).sum(axis=1), analysed.volatility)
     for tails, ours in (
         (found.value_at_risk, analysed.historical.value_at_risk),
         (found.conditional_value_at_risk, analysed.historical.conditional_value_at_risk),
     ):
-        np.testing.assert_allclose(np.einsum("pi,lpi->pl", weights, tails), ours, **EXACT)
+        assert_close(np.einsum("pi,lpi->pl", weights, tails), ours)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.rest import API, Rest, buy, exact, new_id, new_instrument, trade
+from tests.e2e.service_process import RunningService
 
 STATE_MEMBERS = [
     "portfolio_id",
@@ -224,6 +229,23 @@ def test_the_past_at_a_moment_has_what_had_taken_effect_at_trade_prices(rest: Re
     assert (january["version"], january["cash_balance"]) == (2, 1000)
     march = exact(rest.state(portfolio_id, as_of="2025-03-01T00:00:00Z"))
     assert (march["version"], march["total_value"]) == (4, 1010)
+
+
+def test_the_past_at_a_moment_is_valued_at_the_daily_closes_that_were_loaded(
+    rest: Rest, service: RunningService, tmp_path: Path
+) -> None:
+    portfolio_id, name = rest.opened(), new_instrument()
+    rest.update(portfolio_id, buy(name, 2, 10), timestamp="2025-02-03T21:00:00Z")
+    path = tmp_path / "prices.csv"
+    path.write_text(f"instrument_id,date,close\n{name},2025-02-02,9\n{name},2025-02-03,10.5\n{name},2025-02-04,11\n")
+    command = [str(Path(sys.executable).with_name("portfolio-state")), "prices", str(path)]
+    subprocess.run(command, env=os.environ | {"PORTFOLIO_DATA_DIR": str(service.data_dir)}, check=True)
+    marks = [
+        (position["mark_price"], position["mark_source"], position["market_value"])
+        for moment in ("2025-02-03T22:00:00Z", "2025-02-04T00:00:00Z", "2025-02-05T00:00:00Z")
+        for position in exact(rest.state(portfolio_id, as_of=moment))["positions"][:1]
+    ]
+    assert marks == [(10, "trade", 20), (Decimal("10.5"), "market", 21), (11, "market", 22)]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Inspector:
 
     def forget_everything(self) -> None:
         """Empty the database but for its schema and its shards, which begin anew."""
-        self.connection.execute("truncate journal, positions, portfolios, marks, quarantine")
+        self.connection.execute("truncate journal, positions, portfolios, marks, quarantine, instrument_prices")
         self.connection.execute(
             "update shards set epoch = 0, owner = null, head_seq = 0, head_hash = '', checkpoint_seq = 0, announced_seq = 0"
         )

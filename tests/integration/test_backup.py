@@ -34,6 +34,7 @@ from persistence.embedded.process import Deadline, wait_until
 from persistence.migrate import migrate
 from persistence.row_codec import decode
 from persistence.statements import SQL
+from persistence.whole_file import FileNotWritten, FileRefused
 from portfolio.entries import Entry
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import PortfolioId
@@ -186,6 +187,7 @@ def test_a_backup_is_private_and_read_by_common_tools(backup: Path, tmp_path: Pa
         "positions": PORTFOLIOS,
         "marks": 0,
         "quarantine": 0,
+        "instrument_prices": 0,
     }
     listing = subprocess.run(
         ["sha256sum", tmp_path / "portfolio.dump"], check=True, capture_output=True, text=True
@@ -224,7 +226,7 @@ def test_a_doubling_under_way_is_backed_up_as_far_as_it_came(
 def test_an_existing_file_is_overwritten_by_force_alone(filled: str, tmp_path: Path) -> None:
     path = tmp_path / "backup"
     path.write_text("precious")
-    with pytest.raises(BackupRefused, match="exists already"):
+    with pytest.raises(FileRefused, match="exists already"):
         take_backup(filled, path)
     assert path.read_text() == "precious"
     take_backup(filled, path, overwrite=True)
@@ -233,9 +235,9 @@ def test_an_existing_file_is_overwritten_by_force_alone(filled: str, tmp_path: P
 
 
 def test_a_place_that_cannot_be_written_is_named(filled: str, tmp_path: Path) -> None:
-    with pytest.raises(BackupError, match="missing/backup cannot be written: No such file or directory"):
+    with pytest.raises(FileNotWritten, match="missing/backup cannot be written: No such file or directory"):
         take_backup(filled, tmp_path / "missing" / "backup")
-    with pytest.raises(BackupRefused, match="is a directory"):
+    with pytest.raises(FileRefused, match="is a directory"):
         take_backup(filled, tmp_path, overwrite=True)
 
 
@@ -245,7 +247,7 @@ def test_a_full_disk_leaves_nothing(filled: str, tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tools, "dump", full)
-    with pytest.raises(BackupError, match="cannot be written: No space left on device"):
+    with pytest.raises(FileNotWritten, match="cannot be written: No space left on device"):
         take_backup(filled, tmp_path / "backup")
     assert list(tmp_path.iterdir()) == []
 
@@ -277,7 +279,7 @@ def test_an_unreachable_postgres_is_told_as_such(tmp_path: Path) -> None:
 def test_a_database_with_anything_in_it_is_left_alone(backup: Path, database: str, empty_database: str) -> None:
     before = _heads(database)
     with pytest.raises(
-        BackupRefused, match=r"not empty, it has public\.cluster, public\.journal, public\.marks, \.\.\."
+        BackupRefused, match=r"not empty, it has public\.cluster, public\.instrument_prices, public\.journal, \.\.\."
     ):
         _restore(backup, database)
     assert _heads(database) == before

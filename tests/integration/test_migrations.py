@@ -101,3 +101,19 @@ async def test_a_migration_leaves_what_is_booked_as_it_was(database: str) -> Non
     async with postgres_shard(database) as again:
         assert again.everything() == before
         assert again.shard.books.get(portfolio(1)).version == 3
+
+
+def test_prices_come_to_a_database_that_has_none_and_only_real_ones(empty_database: str) -> None:
+    migrate(empty_database, through=2)
+    migrate(empty_database)
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        assert connection.execute("select generation from price_generation").fetchall() == [(0,)]
+        insert = (
+            "insert into instrument_prices (instrument_id, price_date, close, adjusted_close) values ('A', %s, %s, %s)"
+        )
+        for close, adjusted in (("0", "1"), ("1", "-1"), ("NaN", "1"), ("1", "NaN")):
+            with pytest.raises(psycopg.errors.CheckViolation):
+                connection.execute(insert, ["2022-01-03", close, adjusted])
+        connection.execute(insert, ["2022-01-03", "123456789012.12345678", "0.00000001"])
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(insert, ["2022-01-03", "1", "1"])

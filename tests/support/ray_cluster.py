@@ -110,7 +110,7 @@ class RayCluster:
     def __init__(self, top: Path, node_count: int) -> None:
         self._port = free_port()
         self._shared = own_environment() | {
-            **ray_profile.environment(top / "ha"),
+            **ray_profile.environment(top / "ha", top / "compiled"),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
         }

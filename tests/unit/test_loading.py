@@ -25,6 +25,7 @@ from actors.protocol import UpdateOutcome
 from cluster.loading import LoadReport, load_file, load_sample, show_report, source
 from cluster.loading.patience import Patience
 from cluster.loading.report import PROBLEMS_MAX
+from cluster.loading.rows import COLUMNS
 from cluster.loading.source import open_source
 from cluster.sample import sample_commands
 from cluster.sample_prices import read_prices
@@ -520,7 +521,7 @@ async def test_limits_of_size_and_rows_hold(tmp_path: Path, monkeypatch: pytest.
 
 async def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = csv(tmp_path, [row()])
-    opened = open_source(path)
+    opened = open_source(path, COLUMNS)
     path.write_text(path.read_text() + "\n")
     os.utime(path, ns=(0, 0))
     with pytest.raises(InvalidRequest, match="was changed while it was read"):
@@ -711,7 +712,7 @@ async def test_a_large_file_is_read_and_booked_in_bounded_parts(tmp_path: Path) 
     rows = [row("ABC"[number % 3], timestamp="", price=str(1 + number % 7)) for number in range(25_000)]
     path = csv(tmp_path, rows)
     gateway = MemoryGateway()
-    assert [len(block) for block in open_source(path).blocks()] == [20_000, 5_000]
+    assert [len(block) for block in open_source(path, COLUMNS).blocks()] == [20_000, 5_000]
     assert counts(await load(gateway, path)) == (25_000, 25_000, 0, 0, 0)
     assert gateway.largest_call <= 5_000
     assert counts(await load(gateway, path)) == (25_000, 0, 25_000, 0, 0)

@@ -15,9 +15,10 @@ import pytest
 from cluster.sample import SamplePortfolio, last_key, sample_commands, sample_shares
 from cluster.sample_chance import Chance
 from cluster.sample_life import TRANSACTIONS_MIN, UPDATE_SIZE_MAX
-from cluster.sample_prices import SAMPLE_PRICES, SPLITS, read_prices
+from cluster.sample_prices import SAMPLE_INDEX, SAMPLE_PRICES, SPLITS, read_prices
 from portfolio.book import Book
 from portfolio.commands import UpdatePortfolio, request_hash
+from portfolio.daily_price import checked
 from portfolio.decide import decide
 from portfolio.ids import InstrumentId, PortfolioId
 from portfolio.invariants import check_book
@@ -215,6 +216,29 @@ def test_the_marks_are_the_last_closes() -> None:
     assert len(MARKS) == 20
     assert MARKS[InstrumentId("MSFT")].price == Decimal("233.434")
     assert {mark.time for mark in MARKS.values()} == {PRICES.moment(len(PRICES.days) - 1)}
+
+
+def test_the_history_has_every_close_in_the_units_of_its_day_and_adjusted() -> None:
+    history = {(price.instrument_id, price.day): price for price in PRICES.daily()}
+    assert len(history) == 20 * len(PRICES.days) == 25_140
+    for instrument, day, close, adjusted in (
+        ("AAPL", date(2018, 1, 2), "163.328", "40.832"),
+        ("AAPL", date(2020, 8, 28), "491.028", "122.757"),
+        ("AAPL", date(2020, 8, 31), "126.92", "126.92"),
+        ("GE", date(2021, 7, 30), "10.032625", "80.261"),
+        ("MSFT", date(2022, 12, 28), "233.434", "233.434"),
+    ):
+        price = history[InstrumentId(instrument), day]
+        assert (price.close, price.adjusted_close) == (Decimal(close), Decimal(adjusted))
+    assert all(checked(price, last_day=PRICES.days[-1]) == price for price in history.values())
+
+
+def test_the_index_has_the_days_of_the_stocks() -> None:
+    index = read_prices(SAMPLE_INDEX)
+    assert (index.instruments, index.days) == (("SP500",), PRICES.days)
+    levels = list(index.daily())
+    assert all(level.close == level.adjusted_close for level in levels)
+    assert (levels[0].close, levels[-1].close) == (Decimal("2695.81"), Decimal("3783.22"))
 
 
 def test_prices_of_which_a_day_is_missing_are_refused(tmp_path: Path) -> None:

@@ -58,4 +58,4 @@ def _limits(program: Program, variables: int, splits: int) -> tuple[np.ndarray, 
 
 
 def _zero(rows: np.ndarray) -> np.ndarray:
-    return np.c_[rows, np.zeros(len(rows))]
+    return np.asarray(np.c_[rows, np.zeros(len(rows))])

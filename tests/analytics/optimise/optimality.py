@@ -44,7 +44,7 @@ def worst_violations(programs: Program, found: Solutions) -> np.ndarray:
         np.maximum(x - programs.upper, 0),
         _at_bounds(programs, x, gradient / size),
     ]
-    return np.max(np.concatenate(conditions, axis=1), axis=1, initial=0.0)
+    return np.asarray(np.max(np.concatenate(conditions, axis=1), axis=1, initial=0.0))
 
 
 def _at_bounds(programs: Program, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
