@@ -13,6 +13,7 @@ from benchmarks import (
     machine,
     noops,
     paced_reads,
+    risk_set,
     saturated_reads,
     saturated_writes,
     scale,
@@ -37,6 +38,7 @@ _ALONE: Final[Mapping[str, Callable[[Stand, Effort], Section]]] = {
 _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
+    "risk": risk_set.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from analytics import frames
 from analytics.panel import PricePanel, price_panel
 from portfolio.book import Mark
+from portfolio.daily_price import closing_mark
 from portfolio.entries import Booked, Entry, Opened
 from portfolio.ids import InstrumentId
 from portfolio.ledger import replay
@@ -30,7 +31,7 @@ def panel_of(closes: Closes) -> PricePanel:
 
 def valued_at_the_end(entries: Sequence[Entry], closes: Closes, day: date) -> Valuation:
     """The state of what had taken effect by the end of `day`, the newest closes laid over it as market marks."""
-    end = _end(day)
+    end = datetime.combine(day, time.max, UTC)
     known = [entry for entry in entries if isinstance(entry, Opened) or entry.effective_at <= end]
     return value(replay(None, known), _marks(closes, day))
 
@@ -62,8 +63,4 @@ def _round2(amount: Fraction) -> Decimal:
 
 def _marks(closes: Closes, day: date) -> dict[InstrumentId, Mark]:
     newest = {name: max((when for when in by_day if when <= day), default=None) for name, by_day in closes.items()}
-    return {name: Mark(closes[name][when], _end(when)) for name, when in newest.items() if when is not None}
-
-
-def _end(day: date) -> datetime:
-    return datetime.combine(day, time(23, 59, 59, 999_999, UTC))
+    return {name: closing_mark(closes[name][when], when) for name, when in newest.items() if when is not None}

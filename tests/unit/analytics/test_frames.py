@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analytics.frames import (
@@ -166,6 +166,7 @@ def test_each_decimal_becomes_a_float_of_the_same_sixteen_digits(history: Histor
 
 
 @given(st.lists(st.integers(-(10**30), 10**30) | st.integers(-(10**15), 10**15), min_size=1))
+@example([9_007_199_254_748_911])
 def test_cents_become_the_nearest_float_however_large_they_are(cents: list[int]) -> None:
     kind = np.int64 if max(map(abs, cents)) < 2**63 else object
     assert from_cents(np.array(cents, dtype=kind)).tolist() == [float(Decimal(count).scaleb(-2)) for count in cents]

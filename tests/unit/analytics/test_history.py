@@ -134,6 +134,14 @@ def test_without_a_close_the_newer_of_the_last_close_and_the_last_trade_counts_a
     assert history.carried.tolist() == [True, False, True, True, False, True, False]
 
 
+def test_what_is_no_longer_held_needs_no_close() -> None:
+    portfolio = Portfolio(cash="1000")
+    portfolio.on(MON, buy("10", "20"))
+    portfolio.on(TUE, sell("10", "20"))
+    history = portfolio.whole_history({Y: closing([MON, TUE, WED, THU], *"1111")})
+    assert history.carried.tolist() == [True, False, False, False]
+
+
 def test_a_trade_in_the_last_microsecond_of_a_day_counts_before_its_close() -> None:
     portfolio = Portfolio(cash="1000")
     portfolio.on(MON, buy("10", "20"))
@@ -237,9 +245,10 @@ def test_what_is_booked_late_counts_from_the_day_it_took_effect() -> None:
     portfolio.on(WED, buy("10", "20"))
     portfolio.on(THU, buy("10", "30"))
     portfolio.on(TUE, sell("5", "15"), recorded=FRI)
-    history = portfolio.history({X: closing([MON, TUE, WED, THU, FRI], "10", "16", "20", "30", "40")})
+    portfolio.on(FRI, buy("1", "40"))
+    history = portfolio.history({X: closing([MON, TUE, WED, THU, FRI, NEXT_MON], "10", "16", "20", "30", "40", "40")})
     # On Tuesday alone it is a short sale: 1,075.00 in cash, 5 units at 16.00 owed.
-    assert [value for value, _, _ in history.values()] == [1000.0, 995.0, 975.0, 1025.0, 1025.0]
+    assert [value for value, _, _ in history.values()] == [1000.0, 995.0, 975.0, 1025.0, 1175.0, 1175.0]
 
 
 def test_a_split_booked_late_scales_what_was_held_before_it_only() -> None:
@@ -279,6 +288,14 @@ def test_amounts_beyond_the_integers_of_the_processor_are_exact() -> None:
     assert history[MON][0] == float(money.add(portfolio.live().book.cash, worth))
 
 
+def test_one_position_beyond_the_integers_of_the_processor_does_not_spoil_the_others() -> None:
+    portfolio = Portfolio(cash="0.05")
+    portfolio.on(MON, transaction("TRANSFER_IN", X, "999999999999", "0.01"))
+    history = portfolio.history({X: closing([MON, TUE], "9999999", "1")})
+    worth = float(Decimal("9999998999990000001.05"))
+    assert history[MON] == (worth, worth, 0.0)
+
+
 def test_entries_that_the_live_book_does_not_have_yet_are_left_out() -> None:
     portfolio = Portfolio(cash="1000")
     live = portfolio.live()
@@ -311,6 +328,41 @@ def test_a_later_day_goes_on_from_the_days_that_are_over() -> None:
     assert resumed.settled is not None
     assert resumed.settled.instruments == (X,)
     assert resumed.settled.points.days.tolist() == [MON, TUE, WED, THU]
+
+
+def test_what_is_booked_late_asks_for_the_whole_life() -> None:
+    portfolio = Portfolio(cash="1000")
+    panel = panel_of(exact({X: closing([MON, TUE, WED], "20", "21", "22")}))
+    settled = follow(portfolio.entries, panel, portfolio.live()).settled
+    assert settled is not None
+    portfolio.on(TUE, deposit("1"), recorded=THU)
+    assert resume(settled, portfolio.entries[2:], panel, portfolio.live()) is None
+
+
+def test_what_was_booked_ahead_of_its_day_leaves_nothing_to_go_on_from_until_that_day() -> None:
+    portfolio = Portfolio(cash="1000")
+    portfolio.on(THU, deposit("1"), recorded=WED)
+    portfolio.on(WED, deposit("2"))
+    days = [MON, TUE, WED, THU, FRI]
+    before, after = (panel_of(exact({X: closing(days[:count], *"11111"[:count])})) for count in (3, 5))
+    assert follow(portfolio.entries, before, portfolio.live()).settled is None
+    assert follow(portfolio.entries, after, portfolio.live()).settled is not None
+
+
+def test_closes_of_what_was_held_once_count_for_what_is_gone_on_from() -> None:
+    portfolio = Portfolio(cash="1000")
+    portfolio.on(MON, buy("10", "20"))
+    portfolio.on(TUE, sell("10", "21"))
+    closes = {X: closing([MON, TUE, WED], "20", "21", "22"), Y: closing([MON, TUE, WED, THU, FRI], *"11111")}
+    first = follow(
+        portfolio.entries, panel_of(exact({**closes, Y: closing([MON, TUE, WED], *"111")})), portfolio.live()
+    )
+    assert first.settled is not None
+    second = resume(first.settled, [], panel_of(exact(closes)), portfolio.live())
+    assert second is not None
+    assert second.settled is not None
+    corrected = panel_of(exact({**closes, X: closing([MON, TUE, WED], "20.5", "21", "22")}))
+    assert resume(second.settled, [], corrected, portfolio.live()) is None
 
 
 def test_corrected_closes_of_days_that_are_over_ask_for_the_whole_life() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date
-from itertools import pairwise
 
 import numpy as np
 from hypothesis import event, given
@@ -41,15 +40,10 @@ def counting(lived: Lived, days: Sequence[date], place: int) -> list[Booked]:
 
 
 @given(lives())
-def test_each_day_is_worth_what_the_state_of_its_end_shows(lived: Lived) -> None:
+def test_each_point_is_worth_exactly_what_the_state_shows_be_it_of_a_days_end_or_of_now(lived: Lived) -> None:
     history = nav_history(lived.entries, panel_of(lived.closes), lived.live)
     for day, found in list(zip(history.days.tolist(), history.values.tolist(), strict=True))[:-1]:
         assert found == float(valued_at_the_end(lived.entries, lived.closes, day).total_value)
-
-
-@given(lives())
-def test_the_last_point_is_worth_exactly_what_the_state_shows_now(lived: Lived) -> None:
-    history = nav_history(lived.entries, panel_of(lived.closes), lived.live)
     assert history.values[-1] == float(value(lived.live.book, lived.live.marks).total_value)
 
 
@@ -60,7 +54,6 @@ def test_there_is_a_point_for_each_day_with_prices_and_one_for_the_present(lived
     first = min(entry.effective_at.date() for entry in lived.entries)
     assert days[:-1] == [day for day in panel.days.tolist() if first <= day < days[-1]]
     assert days[-1] >= max(panel.days.tolist(), default=first)
-    assert all(before < after for before, after in pairwise(days))
 
 
 @given(lives())

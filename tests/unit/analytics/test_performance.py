@@ -95,7 +95,7 @@ def test_an_opening_day_counts_from_what_was_paid_in() -> None:
 
 
 def test_a_drawdown_has_its_days_and_begins_at_one() -> None:
-    table = [
+    table: Rows = [
         [90, 95, 100, 110, 99, 104.5, 110, 120],  # From the start to day 0, and from day 3 to day 4: both 10 %.
         [101, 102, 103, 104, 105, 106, 107, 108],
         [100, 100, 80, 90, 100, 101, 99, 101],
@@ -148,8 +148,15 @@ def test_money_with_two_rates_has_none() -> None:
 
 
 def test_days_without_capital_are_no_periods() -> None:
-    """Everything is taken out on day 2, and new money comes on day 6."""
-    values = [100, 110, 0, 0, 0, 0, 50, 55]
+    """Everything is taken out on day 2, a dividend comes late, on day 4, and new money on day 6."""
+    values = [100, 110, 0, 0, 1, 1, 51, 56.1]
     found = analyse([values], [[100, 0, 0, 0, 0, 0, 50, 0]], [[0, 0, 121, 0, 0, 0, 0, 0]])
-    assert found.periods[0] == 5
+    assert found.periods[0] == 6
     assert found.twr[0] == pytest.approx(1.1 * 1.1 * 1.1 - 1)
+
+
+def test_portfolios_may_have_days_of_their_own() -> None:
+    days = np.datetime64("2020-01-02") + np.array([np.arange(8), 2 * np.arange(8)])
+    values = [[100, 100, 100, 100, 100, 100, 100, 107]] * 2
+    found = analyse(values, [[100, 0, 0, 0, 0, 0, 0, 0]] * 2, days=days)
+    np.testing.assert_allclose(found.mwr, [1.07 ** (365 / 7) - 1, 1.07 ** (365 / 14) - 1])

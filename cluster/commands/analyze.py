@@ -1,0 +1,89 @@
+"""`portfolio-state analyze`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from ray.exceptions import RayError
+
+from analytics.document import WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, AnalysisTerms
+from cluster import client
+from cluster.batch.run import Summary, batch_here, write_batch
+from cluster.console import console
+from cluster.loading.progress import progress_bar
+from cluster.settings import Settings
+from cluster.signals import interrupt_on_term, signals_kept
+from persistence.whole_file import FileNotWritten, require_free
+from portfolio import ids
+from portfolio.errors import PortfolioError
+
+QUARANTINED, NOT_WRITTEN = 1, 2
+
+
+@click.command()
+@click.argument("portfolio_ids", metavar="[PORTFOLIO_ID]...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Every portfolio of every shard.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The Parquet file to write."
+)
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.option(
+    "--window",
+    type=click.IntRange(WINDOW_MIN, WINDOW_MAX),
+    default=WINDOW_DEFAULT,
+    show_default=True,
+    help="Daily returns to take.",
+)
+@click.option("--benchmark", help="The instrument to compare with.")
+@click.option("--risk-free-rate", type=float, default=0.0, show_default=True, help="A year's, as a fraction: 0.02.")
+def analyze(
+    *,
+    portfolio_ids: tuple[str, ...],
+    is_all: bool,
+    out: Path,
+    force: bool,
+    window: int,
+    benchmark: str | None,
+    risk_free_rate: float,
+) -> None:
+    """Compute the figures of every portfolio, or of those named, on the cluster's workers, and write them to one file.
+
+    A row a portfolio, a column a figure. The file is written whole or not at all. Exit status 0: all figures are there;
+    1: portfolios in quarantine have none; 2: nothing was written.
+    """
+    if is_all == bool(portfolio_ids):
+        raise click.UsageError("name portfolios, or give --all")
+    interrupt_on_term()
+    terms = AnalysisTerms(window=window, benchmark=benchmark, risk_free_rate=risk_free_rate)
+    sys.exit(_run(portfolio_ids, terms, out, force))
+
+
+def _run(portfolio_ids: Sequence[str], terms: AnalysisTerms, out: Path, overwrite: bool) -> int:
+    began = time.perf_counter()
+    try:
+        require_free(out, overwrite=overwrite)
+        with signals_kept():
+            client.attach(Settings())
+        summary = asyncio.run(_written(portfolio_ids, terms, out, overwrite))
+    except (PortfolioError, FileNotWritten, RayError, ConnectionError) as error:
+        console.print(f"not written: {error}", markup=False, soft_wrap=True)
+        return NOT_WRITTEN
+    except KeyboardInterrupt:
+        console.print("not written: interrupted")
+        return NOT_WRITTEN
+    elapsed_s = time.perf_counter() - began
+    console.print(f"{out}: {summary.portfolios:,} portfolios in {elapsed_s:.1f} s", markup=False, soft_wrap=True)
+    if summary.quarantined:
+        console.print(f"{summary.quarantined:,} of them are in quarantine and have no figures")
+    return QUARANTINED if summary.quarantined else 0
+
+
+async def _written(portfolio_ids: Sequence[str], terms: AnalysisTerms, out: Path, overwrite: bool) -> Summary:
+    batch = await batch_here(list(map(ids.portfolio_id, portfolio_ids)), terms)
+    with progress_bar(console, "portfolios", batch.portfolio_count) as advance:
+        return await write_batch(batch, out, overwrite=overwrite, advance=advance)
