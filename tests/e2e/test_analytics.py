@@ -171,7 +171,7 @@ def test_redis_shows_what_rest_answers(redis: Redis, rest: Rest, portfolio_id: s
     # It is put there behind the answer; what is asked next has waited for as much.
     again = rest.get(f"/portfolio/{portfolio_id}/analytics")
     assert first.content == again.content == shown()
-    assert USUAL_TTL_S - 60 < cast(int, redis.ttl(f"portfolio:{portfolio_id}:analytics")) <= USUAL_TTL_S
+    assert USUAL_TTL_S - 60 < redis.ttl(f"portfolio:{portfolio_id}:analytics") <= USUAL_TTL_S
     rest.get(f"/portfolio/{portfolio_id}/analytics", window=20)
     rest.get(f"/portfolio/{portfolio_id}/analytics", window=20)
     assert shown() == first.content
