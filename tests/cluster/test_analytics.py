@@ -83,7 +83,8 @@ async def test_the_last_point_of_the_history_is_the_total_value_under_updates_an
         is_over.set()
         trading.join()
     assert len(seen) > 10
-    # At rest, that is what the state shows.
+    # What the state shows within 100 ms.
+    await asyncio.sleep(1)
     state = client.state(held)
     live = await gateway.marked_book(held)
     history = nav_history(await asyncio.to_thread(source.entries, held), panel, live)
