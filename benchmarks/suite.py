@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from benchmarks import (
+    analytics_reads,
     bulk_writes,
     cache_reads,
     failover_kills,
@@ -41,6 +42,7 @@ _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "scale": scale.measure,
     "risk": risk_set.measure,
     "optimise": optimisers.measure,
+    "analytics": analytics_reads.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 
