@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from benchmarks import (
+    batch_analysis,
     bulk_writes,
     cache_reads,
     failover_kills,
@@ -37,6 +38,7 @@ _ALONE: Final[Mapping[str, Callable[[Stand, Effort], Section]]] = {
 _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
+    "batch": batch_analysis.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 
