@@ -25,6 +25,7 @@ from actors.protocol import (
     PortfolioQuestion,
     UpdateOutcome,
     pack,
+    unpack_marked_book,
 )
 from actors.shard_status import ShardStatus
 from portfolio import money
@@ -47,7 +48,6 @@ STATUS_TIMEOUT_S: Final = 2.0
 _OUTCOMES: Final = msgspec.msgpack.Decoder(list[UpdateOutcome])
 _SUMMARIES: Final = msgspec.json.Decoder(list[SummaryDocument])
 _STATUSES: Final = msgspec.msgpack.Decoder(ShardStatus)
-_BOOKS: Final = msgspec.msgpack.Decoder(MarkedBook)
 _BOOK_LISTS: Final = msgspec.msgpack.Decoder(list[MarkedBook])
 _TEXTS: Final = msgspec.msgpack.Decoder(list[str])
 
@@ -95,8 +95,12 @@ class Gateway:
 
     async def marked_book(self, portfolio_id: PortfolioId) -> MarkedBook:
         """The committed book with its marks, for callers that compute with it. Raises PortfolioNotFound."""
+        return unpack_marked_book(await self.packed_book(portfolio_id))
+
+    async def packed_book(self, portfolio_id: PortfolioId) -> bytes:
+        """The same as it came, for callers that pass it on to whoever computes. `unpack_marked_book` reads it."""
         answer = await self._ask(portfolio_id, Method.BOOK, PortfolioQuestion(portfolio_id))
-        return _BOOKS.decode(answer.body or b"")
+        return answer.body or b""
 
     async def books(self, shard_id: ShardId, after: str, limit: int) -> list[Book]:
         """Some committed books of one shard whose ids follow `after`, ordered by id; none only at the end."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from portfolio.book import Mark
+from portfolio.book import Mark, MarkedBook
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.errors import BY_CODE, Corrupt, PortfolioError
 from portfolio.ids import InstrumentId, PortfolioId
@@ -143,11 +143,17 @@ class Endpoint:
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _ANSWERS: Final = msgspec.msgpack.Decoder(Answer)
+_MARKED_BOOKS: Final = msgspec.msgpack.Decoder(MarkedBook)
 
 
 def pack(message: object) -> bytes:
     """`message` as msgpack; decimals go as text, exactly."""
     return _ENCODER.encode(message)
+
+
+def unpack_marked_book(data: bytes) -> MarkedBook:
+    """The book in `data`, the body of an answer to `Method.BOOK`."""
+    return _MARKED_BOOKS.decode(data)
 
 
 def unpack_answer(data: bytes | memoryview) -> Answer:

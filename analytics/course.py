@@ -9,7 +9,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool
 
-from analytics.closes import Cents, Closes, Holding, as_cents, cents, in_cents, whole
+from analytics.cents import Cents, as_cents, cents, in_cents, whole
+from analytics.closes import Closes
+from analytics.held import Holding
 from analytics.replaying import DayEnd
 from portfolio.book import Book
 from portfolio.entries import Booked
@@ -60,7 +62,8 @@ class Course:
             # Python's integers where one position needs them.
             totals = totals.astype(np.promote_types(totals.dtype, worth.dtype), copy=False)
             totals[since:] += worth
-            carried[since:] |= holding.carried(closes, self._closes.ordinals, end)
+            if holding.starts[0] < closes.gapless_from:
+                carried[since:] |= holding.carried(closes, self._closes.ordinals, end)
         return totals, carried
 
     def flows(self, end: int) -> tuple[Cents, Cents]:

@@ -83,6 +83,16 @@ TRANSACTIONS: Final = pl.Schema(
 PRICES: Final = pl.Schema(
     {"instrument_id": pl.String(), "price_date": pl.Date(), "close": _PRICE, "adjusted_close": _PRICE}
 )
+HISTORY: Final = pl.Schema(
+    {
+        "portfolio_id": pl.String(),
+        "day": pl.Date(),
+        "value": pl.Float64(),
+        "inflow": pl.Float64(),
+        "outflow": pl.Float64(),
+        "carried": pl.Boolean(),
+    }
+)
 
 _FLOAT_WHOLE: Final = 2**53
 _Row = tuple[Any, ...]
@@ -116,13 +126,23 @@ def transactions(entries: Iterable[Entry]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=TRANSACTIONS, orient="row")
 
 
+def transactions_of_text(csv: bytes) -> pl.DataFrame:
+    """Transactions from CSV without a header, in the order of the columns of TRANSACTIONS.
+
+    Moments stand there as microseconds since 1970.
+    """
+    moments = [name for name, kind in TRANSACTIONS.items() if kind == _MOMENT]
+    written = pl.Schema({**TRANSACTIONS, **dict.fromkeys(moments, pl.Int64())})
+    return pl.read_csv(csv, has_header=False, schema=written).with_columns(pl.col(moments).cast(_MOMENT))
+
+
 def prices(csv: bytes) -> pl.DataFrame:
     """Daily prices from CSV below a header, in the order of the columns of PRICES."""
     return pl.read_csv(csv, schema=PRICES)
 
 
 def float64(frame: pl.DataFrame) -> pl.DataFrame:
-    """`frame` with the nearest float64 in place of every decimal. Here, and nowhere else, decimals are given up."""
+    """`frame` with a float64 of the same first sixteen digits in place of every decimal."""
     return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
 
 

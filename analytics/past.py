@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.closes import Closes, as_cents, cents, days_of, whole
+from analytics.cents import as_cents, cents, whole
+from analytics.closes import Closes, days_of
 from analytics.course import Course, flows
 from analytics.frames import from_cents
 from analytics.nav import NavHistory, joined

@@ -26,19 +26,19 @@ Job = Callable[..., Any]
 
 
 class Workers:
-    """The analytics workers of the Ray cluster that this process has joined."""
+    """The analytics workers of the Ray cluster that this process has joined, or those of another resource."""
 
-    def __init__(self) -> None:
+    def __init__(self, resource: str = RESOURCE) -> None:
         """Blocks for a call to the head node. Raises RayError."""
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # it has no annotations
-        has_own = RESOURCE in resources
-        self.count = max(1, int(resources[RESOURCE if has_own else "CPU"]))
+        has_own = resource in resources
+        self.count = max(1, int(resources[resource if has_own else "CPU"]))
         """How many tasks the cluster takes at once."""
         self._work: Any = ray.remote(_work).options(
             # On a Ray that was started without the resource, its count of cores is the bound.
-            **({"resources": {RESOURCE: 1}, "num_cpus": 0} if has_own else {"num_cpus": 1}),
+            **({"resources": {resource: 1}, "num_cpus": 0} if has_own else {"num_cpus": 1}),
             max_retries=DEATHS_MAX,
-            runtime_env={"env_vars": dict(variables())},
+            runtime_env={"env_vars": dict(variables(resource))},
         )
 
     def submit(self, job: Job, *arguments: Any) -> ray.ObjectRef[Any]:

@@ -9,6 +9,10 @@ from typing import Final
 
 RESOURCE: Final = "analytics"
 """What each task takes one unit of. Shards and replicas take none, so neither ever waits for the other."""
+BATCH: Final = "batch"
+"""The same for work through all portfolios: whoever asks for one portfolio's figures meanwhile is not to wait behind it."""
+QUERIES: Final = "queries"
+"""The same for SQL, of which each node answers one at a time: a query may take seconds, which figures are not to wait for."""
 COMPILED_VARIABLE: Final = "JAX_COMPILATION_CACHE_DIR"
 """Names the folder of compiled code in every process of a Ray that the service starts."""
 _COMPILED_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -19,9 +23,18 @@ def units() -> int:
     return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
-def variables() -> Mapping[str, str]:
-    """Variables of every worker. They also set the workers apart: none that was slowed down ever becomes a shard."""
+def resources() -> Mapping[str, int]:
+    """What a node that the service starts offers."""
+    return {RESOURCE: units(), BATCH: units(), QUERIES: 1}
+
+
+def variables(resource: str) -> Mapping[str, str]:
+    """Variables of every worker that takes this resource. They also set such workers apart.
+
+    None that was slowed down ever becomes a shard, and each finds again what it has kept: compiled code, or tables.
+    """
     return {
+        "PORTFOLIO_WORKER": resource,
         # One task, one core: XLA's and BLAS' own threads would take those of the shards.
         "NPROC": "1",
         "OMP_NUM_THREADS": "1",

@@ -29,7 +29,7 @@ from benchmarks.stand import Stand
 from persistence import postgres
 from persistence.migrate import Cluster, read_cluster
 from portfolio.ids import ShardId
-from serve_app.app import locate
+from serve_app.reaching import locate
 
 _SCRIPT: Final = Path(__file__).with_name("single_commit.sql")
 _TIMEOUT_S: Final = 30.0

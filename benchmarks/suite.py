@@ -14,6 +14,7 @@ from benchmarks import (
     machine,
     noops,
     paced_reads,
+    risk_set,
     saturated_reads,
     saturated_writes,
     scale,
@@ -39,6 +40,7 @@ _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
     "batch": batch_analysis.measure,
+    "risk": risk_set.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 

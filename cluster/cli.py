@@ -17,6 +17,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "analyze": "analyze:analyze",
     "prices": "prices:prices",
     "status": "status:status",
+    "query": "query:query",
     "verify": "verify:verify",
     "repair": "repair:repair",
     "backup": "backup:backup",

@@ -21,7 +21,9 @@ def deploy(settings: Settings, postgres_dsn: str) -> None:
 
     Raises TimeoutError if it does not become ready, RuntimeError if it cannot be deployed.
     """
-    serve.run(build(Arguments(postgres_dsn=postgres_dsn)), name=APPLICATION, route_prefix="/")
+    serve.run(
+        build(Arguments(postgres_dsn=postgres_dsn, benchmark=settings.benchmark)), name=APPLICATION, route_prefix="/"
+    )
     _wait_until_ready(settings)
 
 

@@ -11,7 +11,7 @@ import ray
 from cluster.balance import NodeId
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
-from serve_app.app import locate
+from serve_app.reaching import locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

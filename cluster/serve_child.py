@@ -99,7 +99,7 @@ async def _load_sample_once(gateway: Gateway, postgres_dsn: str) -> None:
     async with postgres.pool(postgres_dsn, size_max=1) as connections:
         history = await load_sample_history(PostgresPriceStore(connections))
     if history is not None:
-        console.print(f"{history.days_new:,} daily prices of {history.instruments_new_days} instruments recorded")
+        console.print(f"{history.days_new:,} daily prices of {history.instruments_with_new_days} instruments recorded")
 
 
 def _say_what_to_try(base: str, sample: bool) -> None:

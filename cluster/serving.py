@@ -102,7 +102,7 @@ class Serving:
             log_to_driver=False,
             configure_logging=False,
             object_store_memory=OBJECT_STORE_BYTES,
-            resources={worker_environment.RESOURCE: worker_environment.units()},
+            resources=dict(worker_environment.resources()),
             _temp_dir=str(self._runtime.ray),
         )
         address = ray.get_runtime_context().gcs_address

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     """Where shards listen for links from other nodes. Unset: loopback for a Ray of our own, which has one node; on a Ray
     that is given, the address of the node that a shard runs on."""
 
+    benchmark: str | None = None
+    """The instrument that analytics compare portfolios with, unless a request names another."""
+
     standby: bool = True
     """Whether each node has a spare process that takes over when a shard on it dies, for the memory of its shards' books."""
 

@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from portfolio.errors import ShardUnavailable
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Pool = AsyncConnectionPool[Connection]
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "portfolio-state",
@@ -73,7 +74,7 @@ def _sever(connection: Connection) -> None:
         duplicate.shutdown(socket.SHUT_RDWR)
 
 
-def pool(dsn: str, size_max: int) -> AsyncConnectionPool[Connection]:
+def pool(dsn: str, size_max: int) -> Pool:
     """A pool that opens connections when they are wanted; the caller opens and closes it."""
     return AsyncConnectionPool(
         conninfo(dsn),

@@ -27,7 +27,7 @@ class RecordedPrices:
     """What a load changed: days that were not known, of how many instruments; days whose prices are others now."""
 
     days_new: int
-    instruments_new_days: int
+    instruments_with_new_days: int
     days_corrected: int
 
 
@@ -110,4 +110,4 @@ async def _merge(connection: Connection) -> RecordedPrices:
     assert added is not None
     if days_corrected or added[0]:
         await connection.execute(SQL["advance_price_generation"])
-    return RecordedPrices(days_new=added[0], instruments_new_days=added[1], days_corrected=days_corrected)
+    return RecordedPrices(days_new=added[0], instruments_with_new_days=added[1], days_corrected=days_corrected)

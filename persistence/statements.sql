@@ -663,3 +663,33 @@ from unnest(%(portfolio_ids)s::text[], %(after)s::bigint[], %(through)s::bigint[
 join journal on journal.portfolio_id = asked.portfolio_id
     and journal.version > asked.after_version and journal.version <= asked.through_version
 order by journal.portfolio_id, version;
+
+-- name: count_known_heads
+-- How many of these rows the journal still has: all of them, unless it is that of another time or place.
+select count(*)
+from unnest(%(shard_ids)s::integer[], %(seqs)s::bigint[], %(hashes)s::bytea[]) as known (shard_id, seq, row_hash)
+join journal using (shard_id, seq, row_hash);
+
+-- name: select_last_rows
+-- The newest row of each shard that has any of its own.
+select shards.shard_id, last.seq, last.row_hash
+from shards
+join lateral (
+    select seq, row_hash from journal where journal.shard_id = shards.shard_id order by seq desc limit 1
+) as last on true
+order by shards.shard_id;
+
+-- name: copy_transactions
+-- Every transaction between two rows of each shard, as text for a frame: moments in microseconds since 1970.
+copy (
+    select
+        portfolio_id, version, transaction_id, instrument_id, transaction_type, quantity, price, value, fee,
+        (extract(epoch from effective_at) * 1000000)::bigint,
+        (extract(epoch from recorded_at) * 1000000)::bigint
+    from unnest(%(shard_ids)s::integer[], %(after)s::bigint[], %(through)s::bigint[])
+        as asked (shard_id, after_seq, through_seq)
+    join journal on journal.shard_id = asked.shard_id
+        and journal.seq > asked.after_seq and journal.seq <= asked.through_seq
+    where kind = 'BOOKED'
+    order by journal.shard_id, journal.seq
+) to stdout with (format csv);

@@ -57,6 +57,30 @@ class PortfolioNotFound(Rejected):
     code = "portfolio-not-found"
 
 
+class QueryRefused(Rejected):
+    """The SQL is not one statement that reads our tables and nothing else."""
+
+    code = "query-refused"
+
+
+class QueryFailed(Rejected):
+    """The SQL means nothing, or its evaluation failed; the detail is what the engine says."""
+
+    code = "query-failed"
+
+
+class QueryTimeout(Rejected):
+    """The query was stopped because it took too long."""
+
+    code = "query-timeout"
+
+
+class QueryTooLarge(Rejected):
+    """The query was stopped because it takes too much memory, or its result has too many rows or bytes."""
+
+    code = "query-too-large"
+
+
 class Conflict(PortfolioError):
     """The command does not fit the present state. Nothing changed; read the state and decide anew."""
 

@@ -9,28 +9,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
-import ray
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from ray import serve
-from ray.exceptions import RayError
 
-from actors.directory import Directory
 from actors.garbage import look_rarely
-from actors.gateway import Gateway
-from actors.protocol import Endpoint
 from actors.stalls import stalls_watched
-from persistence import postgres
+from analytics.document import AnalysisTerms
 from persistence.history import PostgresHistory
-from persistence.migrate import read_cluster
 from persistence.price_store import PostgresPriceStore
-from portfolio.errors import ShardUnavailable
-from portfolio.ids import ShardId
-from serve_app import batches, health, openapi, portfolios, problems
+from portfolio import ids
+from serve_app import analytics, batches, health, openapi, portfolios, problems, queries
+from serve_app.analysing import analysing
 from serve_app.backend import Backend
-from serve_app.finding import find_shard
 from serve_app.hot_routes import with_hot_routes
+from serve_app.querying import Queries
+from serve_app.reaching import reached
 
 ONGOING_MAX: Final = 100_000
 """Serve lets requests beyond this wait; `admission` refuses them long before, so that none waits for others."""
@@ -38,7 +33,6 @@ LOGGING: Final = {"enable_access_log": False, "log_level": "WARNING"}
 """An access log is buffered and then written inside the event loop, which holds every request up for 15-30 ms. Switched off
 alone, its line is still made for every request, and then thrown away; the level spares that.
 """
-_LOCATE_TIMEOUT_S: Final = 3.0
 _POOL_SIZE: Final = 4
 
 
@@ -48,42 +42,32 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PORTFOLIO_")
 
     postgres_dsn: str = ""
+    benchmark: str | None = None
 
 
 class Arguments(BaseModel):
     """Arguments of the application in Serve's config."""
 
     postgres_dsn: str | None = None
-
-
-async def locate(shard_id: ShardId) -> Endpoint:
-    """Where a shard's actor says that it listens. Raises ShardUnavailable."""
-    try:
-        async with asyncio.timeout(_LOCATE_TIMEOUT_S):
-            handle = await find_shard(shard_id)
-            endpoint: Endpoint = await handle.endpoint.remote()
-            return endpoint
-    except (RayError, TimeoutError) as error:
-        raise ShardUnavailable(f"shard {shard_id} is not running", shard=shard_id) from error
+    benchmark: str | None = None
 
 
 @asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[Backend]:
-    """The backend of one replica: links to the shards of this Ray cluster, and reads of journal and prices."""
+async def connected(dsn: str, benchmark: str | None) -> AsyncIterator[Backend]:
+    """The backend of one replica: links to the shards of this Ray cluster, reads of journal and prices, and workers."""
     _log_warnings()
-    cluster = await asyncio.to_thread(read_cluster, dsn)
-    directory = Directory(locate, node_id=ray.get_runtime_context().get_node_id(), link_secret=cluster.link_secret)
-    try:
-        async with postgres.pool(dsn, _POOL_SIZE) as connections:
-            look_rarely()
-            with stalls_watched():
+    async with reached(dsn, _POOL_SIZE) as found:
+        look_rarely()
+        with stalls_watched():
+            queries = await asyncio.to_thread(Queries, dsn)
+            async with analysing(found, dsn, AnalysisTerms(benchmark=benchmark)) as analyst:
                 yield Backend(
-                    gateway=Gateway(directory, cluster.shard_map),
-                    history=PostgresHistory(connections),
-                    prices=PostgresPriceStore(connections),
+                    gateway=found.gateway,
+                    history=PostgresHistory(found.connections),
+                    prices=PostgresPriceStore(found.connections),
+                    queries=queries,
+                    analyst=analyst,
                 )
-    finally:
-        directory.close()
 
 
 def _log_warnings() -> None:
@@ -109,7 +93,7 @@ def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
         # A redirect would send callers to whatever host they named, by a way that the contract does not know.
         redirect_slashes=False,
     )
-    routers = [part.router for part in (portfolios, batches, health)]
+    routers = [part.router for part in (portfolios, analytics, batches, queries, health)]
     for router in routers:
         app.include_router(router)
     problems.install(app)
@@ -118,11 +102,14 @@ def create_api(connect: Callable[[], AbstractAsyncContextManager[Backend]]) -> F
 
 
 def build(arguments: Arguments) -> serve.Application:
-    """The application as `ray_config.yaml` and `portfolio-state up` deploy it."""
+    """The application as `ray_config.yaml` and `portfolio-state up` deploy it. Raises InvalidRequest for a benchmark's id."""
     dsn = arguments.postgres_dsn or Environment().postgres_dsn
     if not dsn:
         raise ValueError("no Postgres: set postgres_dsn in the application's args, or PORTFOLIO_POSTGRES_DSN")
-    ingress = serve.ingress(lambda: with_hot_routes(create_api(lambda: connected(dsn))))
+    benchmark = arguments.benchmark or Environment().benchmark
+    if benchmark is not None:
+        ids.instrument_id(benchmark)
+    ingress = serve.ingress(lambda: with_hot_routes(create_api(lambda: connected(dsn, benchmark))))
     deployment = serve.deployment(
         name="api",
         max_ongoing_requests=ONGOING_MAX,

@@ -1,4 +1,4 @@
-"""What the routes stand on: the shards through their gateway, the journal's history, and daily prices."""
+"""What the routes stand on: the shards through their gateway, the journal's history, daily prices, and the workers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from fastapi import Request
 from actors.gateway import Gateway
 from persistence.history import PostgresHistory
 from persistence.price_store import PostgresPriceStore
+from serve_app.analyst import Analyst
+from serve_app.querying import Queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class Backend:
     gateway: Gateway
     history: PostgresHistory
     prices: PostgresPriceStore
+    queries: Queries
+    analyst: Analyst
 
 
 def backend_of(request: Request) -> Backend:

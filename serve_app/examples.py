@@ -90,3 +90,10 @@ TRANSACTIONS: Final[dict[str, Any]] = {
     "next_cursor": None,
 }
 RESULTS: Final[dict[str, Any]] = {"results": [{"portfolio_id": "GROWTH-1", "status": 200, "version": 3}]}
+QUERY: Final[dict[str, Any]] = {
+    "sql": "select instrument_id, sum(market_value) as value from positions group by all order by value desc limit 10"
+}
+QUERIED: Final[dict[str, Any]] = {
+    "columns": [{"name": "instrument_id", "type": "VARCHAR"}, {"name": "value", "type": "DECIMAL(38,2)"}],
+    "rows": [["AAPL", 19645.00]],
+}

@@ -11,8 +11,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from analytics.optimise.request import OptimiseRequest
 from serve_app.problems import FieldError, Problem
-from serve_app.schemas import MarkBatch, PortfolioOpening, PortfolioUpdate, StatusChange, UpdateBatch
+from serve_app.schemas import MarkBatch, PortfolioOpening, PortfolioUpdate, Query, StatusChange, UpdateBatch
 
 CONTRACT_VERSION: Final = "1"
 DESCRIPTION: Final = (
@@ -25,6 +26,8 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     StatusChange,
     UpdateBatch,
     MarkBatch,
+    OptimiseRequest,
+    Query,
     Problem,
     FieldError,
 )

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from analytics.document import WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, AnalysisTerms
+from analytics.sql.format import Format
 from portfolio import ids, money
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.decide import TRANSACTIONS_MAX
@@ -41,6 +43,10 @@ def _number(value: Any) -> Decimal:
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _moment(value: Any) -> datetime:
@@ -186,6 +192,24 @@ class StatusChange(Wire):
         )
 
 
+class AnalysisQuery(Wire):
+    """How a portfolio is to be analysed."""
+
+    window: Annotated[int, Field(ge=WINDOW_MIN, le=WINDOW_MAX, description="How many daily returns are looked at.")] = (
+        WINDOW_DEFAULT
+    )
+    benchmark: Annotated[
+        InstrumentIdText | None, Field(description="The instrument to compare with; default: the service's.")
+    ] = None
+    risk_free_rate: Annotated[float, Field(gt=-1, le=10, allow_inf_nan=False, description="A year's.")] = 0.0
+
+    def terms(self, usual: AnalysisTerms) -> AnalysisTerms:
+        """The same, with the service's benchmark where none is named."""
+        return AnalysisTerms(
+            window=self.window, benchmark=self.benchmark or usual.benchmark, risk_free_rate=self.risk_free_rate
+        )
+
+
 class MarkUpdate(Wire):
     """A market price per unit, and the moment it holds from (default: now)."""
 
@@ -198,6 +222,13 @@ class MarkBatch(Wire):
     """Market prices; of several for one instrument, the newest counts."""
 
     marks: Annotated[list[MarkUpdate], Field(min_length=1, max_length=MARKS_MAX)]
+
+
+class Query(Wire):
+    """A query in SQL. `format` is that of the answer; left out, the Accept header says."""
+
+    sql: Annotated[str, Field(min_length=1)]
+    format: Annotated[Format, BeforeValidator(_lower)] | None = None
 
 
 class MarkReport(BaseModel):

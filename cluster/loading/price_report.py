@@ -34,6 +34,6 @@ def _outcome(report: PriceReport) -> str:
         return f"{report.bad:,} bad: nothing is recorded"
     known = report.rows_read - recorded.days_new - recorded.days_corrected
     return (
-        f"{recorded.days_new:,} new days of {recorded.instruments_new_days:,} instruments, "
+        f"{recorded.days_new:,} new days of {recorded.instruments_with_new_days:,} instruments, "
         f"{recorded.days_corrected:,} corrected, {known:,} known before"
     )

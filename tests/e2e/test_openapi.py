@@ -21,6 +21,7 @@ ROUTES = {
     ("post", "/api/v1/portfolio/{id}/status"): {200, 404, 409, 412, 413, 422, 429, 503},
     ("post", "/api/v1/updates"): {200, 413, 422, 429, 503},
     ("post", "/api/v1/marks"): {200, 413, 422, 429, 503},
+    ("post", "/api/v1/analytics/query"): {200, 413, 422, 429, 503},
     ("get", "/healthz"): {200},
     ("get", "/readyz"): {200, 429, 503},
     ("get", "/version"): {200, 429},

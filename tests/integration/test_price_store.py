@@ -43,7 +43,7 @@ def price(instrument: InstrumentId, day: int, close: str, adjusted: str | None =
 
 
 def changed(days_new: int, instruments: int, days_corrected: int = 0) -> RecordedPrices:
-    return RecordedPrices(days_new=days_new, instruments_new_days=instruments, days_corrected=days_corrected)
+    return RecordedPrices(days_new=days_new, instruments_with_new_days=instruments, days_corrected=days_corrected)
 
 
 @pytest.fixture

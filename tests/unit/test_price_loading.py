@@ -41,7 +41,7 @@ class MemoryPriceStore:
         self.prices |= incoming
         return RecordedPrices(
             days_new=len(new),
-            instruments_new_days=len({instrument_id for instrument_id, _ in new}),
+            instruments_with_new_days=len({instrument_id for instrument_id, _ in new}),
             days_corrected=len(corrected),
         )
 
@@ -93,7 +93,7 @@ async def test_a_csv_file_is_recorded_to_the_last_digit(tmp_path: Path) -> None:
         row(instrument_id="B^=/._", close="7"),
     ]
     report = await load(store, csv(tmp_path, rows))
-    assert report.recorded == RecordedPrices(days_new=3, instruments_new_days=2, days_corrected=0)
+    assert report.recorded == RecordedPrices(days_new=3, instruments_with_new_days=2, days_corrected=0)
     assert texts(store) == [
         "A 2022-01-03 123456789012.12345678 0.00000001",
         "A 2022-01-04 90071992547.40993000 90071992547.40993000",

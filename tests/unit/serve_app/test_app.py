@@ -19,9 +19,11 @@ from persistence.price_store import PostgresPriceStore
 from portfolio.errors import BY_CODE, PortfolioError, ShardUnavailable
 from portfolio.ids import PortfolioId, ShardId
 from portfolio.sharding import ShardMap
+from serve_app.analyst import Analyst
 from serve_app.app import create_api
 from serve_app.backend import Backend
 from serve_app.hot_routes import with_hot_routes
+from serve_app.querying import Queries
 from tests.unit.serve_app.test_metrics import STATUS
 from tests.unit.serve_app.test_problems import CONTRACT, RETRY_AFTER
 
@@ -75,6 +77,8 @@ async def served(shards: Shards, history: Away | None = None) -> AsyncIterator[h
             Gateway(shards, ShardMap.even(2)),
             cast(PostgresHistory, history or Away()),
             cast(PostgresPriceStore, None),
+            cast(Queries, None),
+            cast(Analyst, None),
         )
 
     api = create_api(connect)

@@ -19,9 +19,11 @@ from persistence.price_store import PostgresPriceStore
 from portfolio.errors import BY_CODE, OutcomeUnknown, PortfolioNotFound, ShardUnavailable
 from portfolio.sharding import ShardMap
 from serve_app import hot_routes
+from serve_app.analyst import Analyst
 from serve_app.app import create_api
 from serve_app.backend import Backend
 from serve_app.hot_routes import HotRoutes
+from serve_app.querying import Queries
 from tests.unit.serve_app.test_app import Shards, There
 
 API: Final = create_api(lambda: cast(Any, None))
@@ -154,7 +156,11 @@ async def given_by(app: ASGIApp, asked: Asked, shards: Shards) -> Given:
 def both_ways(shards: Shards) -> tuple[ASGIApp, ASGIApp]:
     """The framework's routes alone, and with the short way in front of them."""
     API.state.backend = Backend(
-        Gateway(shards, ShardMap.even(2)), cast(PostgresHistory, There()), cast(PostgresPriceStore, None)
+        Gateway(shards, ShardMap.even(2)),
+        cast(PostgresHistory, There()),
+        cast(PostgresPriceStore, None),
+        cast(Queries, None),
+        cast(Analyst, None),
     )
     return API, HotRoutes(API)
 

@@ -23,14 +23,21 @@ CONTRACT = {
     "min-cash-breached": 422,
     "short-not-allowed": 422,
     "idempotency-key-reused": 422,
+    "query-refused": 422,
+    "query-failed": 422,
+    "query-timeout": 422,
+    "query-too-large": 422,
     "overloaded": 429,
     "shard-unavailable": 503,
     "wrong-shard": 503,
+    "analytics-unavailable": 503,
     "outcome-unknown": 503,
     "portfolio-quarantined": 503,
 }
 RETRY_AFTER = {
-    **dict.fromkeys(("overloaded", "shard-unavailable", "outcome-unknown", "wrong-shard"), "1"),
+    **dict.fromkeys(
+        ("overloaded", "shard-unavailable", "analytics-unavailable", "outcome-unknown", "wrong-shard"), "1"
+    ),
     "portfolio-quarantined": "60",
 }
 INTERNAL = {"corrupt", "deposed"}
