@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
+import msgspec
 import polars as pl
 import pytest
 import ray
 from polars.testing import assert_frame_equal
 
-from analytics.document import AnalysisTerms
+from analytics.document import AnalysisTerms, PortfolioAnalytics
 from analytics.tasks import Job, Workers
 from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
 from cluster.batch.run import Batch, write_batch
+from cluster.batch.table import rows
 from cluster.client import Client, attach, gateway_by_handles
 from persistence import postgres
 from persistence.price_store import PostgresPriceStore
@@ -126,6 +129,15 @@ def test_figures_are_of_each_portfolio_as_it_is(undisturbed: pl.DataFrame, ready
     with Client(ready.settings) as client:
         totals = [float(client.state(name).total_value) for name in PORTFOLIOS]
     assert undisturbed["exposure_total_value"].to_list() == totals
+
+
+def test_figures_are_those_that_rest_answers(undisturbed: pl.DataFrame, ready: ServiceProcess) -> None:
+    asked = {"window": TERMS.window, "benchmark": TERMS.benchmark, "risk_free_rate": TERMS.risk_free_rate}
+    with httpx.Client(base_url=f"{ready.base_url}/api/v1", timeout=60) as rest:
+        for name in PORTFOLIOS[:3]:
+            answer = rest.get(f"/portfolio/{name}/analytics", params=asked).raise_for_status()
+            document = msgspec.json.decode(answer.content, type=PortfolioAnalytics)
+            assert rows([document], {}).equals(undisturbed.filter(portfolio_id=name))
 
 
 def test_workers_that_are_killed_lose_nothing(ready: ServiceProcess, undisturbed: pl.DataFrame, tmp_path: Path) -> None:
