@@ -25,6 +25,7 @@ from polars.testing import assert_frame_equal
 
 from analytics.document import AnalysisTerms, PortfolioAnalytics
 from analytics.tasks import Job, Workers
+from analytics.worker_environment import BATCH
 from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
 from cluster.batch.run import Batch, write_batch
 from cluster.batch.table import rows
@@ -93,14 +94,14 @@ def _written(service: ServiceProcess, chunks: Iterable[Chunk], path: Path, worke
 def undisturbed(ready: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """What a batch gives that nobody disturbs."""
     path = tmp_path_factory.mktemp("batch") / "risk.parquet"
-    return _written(ready, chunks_of_some(PORTFOLIOS, 1), path, Workers())
+    return _written(ready, chunks_of_some(PORTFOLIOS, 1), path, Workers(BATCH))
 
 
 class KillingWorkers(Workers):
     """Workers that kill -9 processes when they have done certain chunks, by number, for the first time; 0: themselves."""
 
     def __init__(self, traces: Path, victims: Mapping[int, Sequence[int]]) -> None:
-        super().__init__()
+        super().__init__(BATCH)
         self._traces = traces
         self._victims = victims
         self._begun = count()
@@ -163,7 +164,7 @@ def test_chunks_of_shards_have_what_chunks_of_names_have(
 ) -> None:
     everybody = asyncio.run(_everybody())
     mine = {shard: [name for name in names if name in PORTFOLIOS] for shard, names in everybody.items()}
-    found = _written(ready, chunks_of_all(mine, 5), tmp_path / "risk.parquet", Workers())
+    found = _written(ready, chunks_of_all(mine, 5), tmp_path / "risk.parquet", Workers(BATCH))
     # How many portfolios a task has may change the last digit of a sum.
     assert_frame_equal(found.sort("portfolio_id"), undisturbed, rel_tol=1e-12, abs_tol=1e-15)
 
