@@ -56,7 +56,9 @@ def money_weighted_return(
     fractions = jnp.where(present, years, 0.0) / jnp.where(span > 0, span, 1.0)[:, None]
     place, roots = _bracket(flows, fractions)
     growth = _root_within(flows, fractions, _grid(place), _grid(place + 1))
-    return MoneyWeighted(rate=jnp.expm1(growth / span), roots=jnp.where(span > 0, roots, 0))
+    rate = jnp.expm1(growth / span)
+    # A fifth more in a day is 1e29 a year, but a hundredfold is more than a float holds, and no rate.
+    return MoneyWeighted(rate=rate, roots=jnp.where((span > 0) & jnp.isfinite(rate), roots, 0))
 
 
 def _bracket(

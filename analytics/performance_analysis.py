@@ -135,14 +135,16 @@ def _analysis(returns: Any, padded_figures: Any, rates: Floats, roots: NDArray[n
 def _reasons(found: Any, is_through_zero: NDArray[np.bool_], roots: NDArray[np.int64]) -> Reasons:
     chained = [(Reason.TOO_FEW_OBSERVATIONS, found.periods < 1), (Reason.WEALTH_THROUGH_ZERO, is_through_zero)]
     spread = [*chained, (Reason.TOO_FEW_OBSERVATIONS, found.periods < OBSERVATIONS_MIN)]
+    # Twenty times as much after one day is more a year than a float holds.
+    annual = [*chained, (Reason.TOO_FEW_OBSERVATIONS, ~np.isfinite(found.annualised_return))]
     least = DEVIATION_MIN * PERIODS_PER_YEAR**0.5
     return {
         "twr": first_reason(*chained),
         "mwr": first_reason((Reason.NO_RATE, roots == 0), (Reason.SEVERAL_RATES, roots > 1)),
-        "annualised_return": first_reason(*chained),
+        "annualised_return": first_reason(*annual),
         "annualised_volatility": first_reason(*spread),
         "sharpe_ratio": first_reason(*spread, (Reason.ZERO_VOLATILITY, found.annualised_volatility < least)),
         "sortino_ratio": first_reason(*spread, (Reason.NO_DOWNSIDE, found.downside_deviation < least)),
-        "calmar_ratio": first_reason(*chained, (Reason.NO_DRAWDOWN, found.max_drawdown == 0)),
+        "calmar_ratio": first_reason(*annual, (Reason.NO_DRAWDOWN, found.max_drawdown == 0)),
         "max_drawdown": first_reason(*chained),
     }

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from analytics.performance_analysis import PerformanceAnalysis, analyse_performance
 from analytics.reasons import Reason
 
-CASES: Final = {case["name"]: case for case in json.loads(Path("tests/cases/performance.json").read_text("utf-8"))}
+_CASES = Path(__file__).parents[2] / "cases" / "performance.json"
+CASES: Final = {case["name"]: case for case in json.loads(_CASES.read_text(encoding="utf-8"))}
 DAYS: Final = 8
 
 Rows: TypeAlias = Sequence[Sequence[float]]
@@ -145,6 +146,15 @@ def test_money_with_two_rates_has_none() -> None:
     found = analyse([values], [inflows], [outflows], days=days)
     assert reason(found, "mwr") is Reason.SEVERAL_RATES
     assert np.isnan(found.mwr[0])
+
+
+def test_what_no_float_holds_a_year_has_a_reason() -> None:
+    absent = [float("nan")] * 7
+    found = analyse([[*absent, 500_000.0]], opening=[100.0], days=np.datetime64("2020-01-02") + np.arange(8) - 7)
+    assert found.twr[0] == pytest.approx(4_999)
+    assert reason(found, "annualised_return") is Reason.TOO_FEW_OBSERVATIONS
+    assert reason(found, "mwr") is Reason.NO_RATE
+    assert_missing_exactly_where_reasons_say(found)
 
 
 def test_days_without_capital_are_no_periods() -> None:
