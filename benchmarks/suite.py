@@ -7,6 +7,7 @@ from typing import Final
 
 from benchmarks import (
     analytics_reads,
+    batch_analysis,
     bulk_writes,
     cache_reads,
     failover_kills,
@@ -40,6 +41,7 @@ _ALONE: Final[Mapping[str, Callable[[Stand, Effort], Section]]] = {
 _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
+    "batch": batch_analysis.measure,
     "risk": risk_set.measure,
     "optimise": optimisers.measure,
     "analytics": analytics_reads.measure,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import msgspec
 import polars as pl
 
-from analytics.document import AnalysisTerms
+from analytics.document import AnalysisTerms, PortfolioAnalytics
 from analytics.frames import prices
 from analytics.panel import PricePanel, price_panel
 from cluster.batch import table
 from cluster.batch.chunks import Chunk
-from cluster.batch.reading import PATIENCE, reader
+from cluster.batch.reading import PATIENCE, Life, reader
 from cluster.loading.patience import patiently
 from persistence import postgres
 from persistence.price_store import PostgresPriceStore
@@ -46,13 +47,19 @@ def analyse_chunk(postgres_dsn: str, chunk: Chunk, panel: PricePanel, terms: Ana
 
 
 async def _analysed(postgres_dsn: str, chunk: Chunk, panel: PricePanel, terms: AnalysisTerms) -> Part:
-    # The command line imports this module to name what workers are to do, and can do without JAX.
-    from analytics.analysis import analyse  # noqa: PLC0415
-
     async with reader(postgres_dsn) as source:
         found = await source.books(chunk)
         documents = [
-            document async for lives in source.lives(found.books.values()) for document in analyse(lives, panel, terms)
+            document
+            async for lives in source.lives(found.books.values())
+            for document in _documents(lives, panel, terms)
         ]
     conventions = msgspec.json.encode(documents[0].conventions).decode() if documents else None
     return Part(table.rows(documents, found.quarantined), len(found.quarantined), conventions)
+
+
+def _documents(lives: Sequence[Life], panel: PricePanel, terms: AnalysisTerms) -> list[PortfolioAnalytics]:
+    # The command line imports this module to name what workers are to do, and can do without JAX.
+    from analytics.analysis import analyse  # noqa: PLC0415
+
+    return analyse(lives, panel, terms)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cluster.batch.chunks import Chunk, Page
-from cluster.client import gateway_by_handles
 from cluster.loading.patience import Patience, patiently
-from persistence import postgres
 from persistence.history import PostgresHistory
 from portfolio.book import MarkedBook
 from portfolio.entries import Entry
 from portfolio.errors import PortfolioQuarantined
 from portfolio.ids import PortfolioId, ShardId
+from serve_app.reaching import reached
 
 ROWS_MAX: Final = 50_000
 """Journal rows in memory at a time, at about 2 kB each; a portfolio that has more is read alone."""
@@ -105,6 +104,6 @@ def _groups(books: Iterable[MarkedBook]) -> Iterator[list[MarkedBook]]:
 @asynccontextmanager
 async def reader(postgres_dsn: str) -> AsyncIterator[Reader]:
     """A reader of the service on this process' Ray. It asks the shards themselves, and no REST replica."""
-    async with postgres.pool(postgres_dsn, size_max=1) as connections:
-        gateway = await patiently(gateway_by_handles, PATIENCE)
-        yield Reader(gateway, PostgresHistory(connections))
+    async with AsyncExitStack() as stack:
+        service = await patiently(lambda: stack.enter_async_context(reached(postgres_dsn, connections_max=1)), PATIENCE)
+        yield Reader(service.gateway, PostgresHistory(service.connections))

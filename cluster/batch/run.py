@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from analytics import tasks
 from analytics.document import AnalysisTerms
+from analytics.worker_environment import BATCH
 from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
 from cluster.batch.in_order import in_order
 from cluster.batch.job import Part, analyse_chunk, read_panel
@@ -25,7 +26,7 @@ from portfolio.ids import PortfolioId
 from serve_app.finding import any_config
 
 CHUNK_SIZE: Final = 100
-"""Portfolios a task: about half a second, for which a query that comes meanwhile may have to wait."""
+"""Portfolios a task: about half a second, which is all that is lost with a worker."""
 AHEAD: Final = 4
 """Chunks in memory for each worker, under way or waiting for those before them."""
 TIMEOUT_S: Final = 900.0
@@ -77,7 +78,7 @@ async def batch_here(portfolio_ids: Sequence[PortfolioId], terms: AnalysisTerms)
         gateway = await patiently(gateway_by_handles, PATIENCE)
         chunks = chunks_of_all(await patiently(gateway.portfolio_ids, PATIENCE), CHUNK_SIZE)
     return Batch(
-        workers=await asyncio.to_thread(tasks.Workers),
+        workers=await asyncio.to_thread(tasks.Workers, BATCH),
         postgres_dsn=(await patiently(any_config, PATIENCE)).postgres_dsn,
         terms=terms,
         chunks=list(chunks),
@@ -105,19 +106,16 @@ async def write_batch(batch: Batch, path: Path, *, overwrite: bool, advance: Cal
 
 def _calls(batch: Batch) -> Iterator[Callable[[], Any]]:
     panel = batch.workers.submit(read_panel, batch.postgres_dsn)
-    # One waits at the cluster's door and no more: queries are answered by the same workers, in turn.
-    room = asyncio.Semaphore(batch.workers.count + 1)
     for chunk in batch.chunks:
-        yield partial(_analysed, batch, chunk, panel, room)
+        yield partial(_analysed, batch, chunk, panel)
 
 
-async def _analysed(batch: Batch, chunk: Chunk, panel: Any, room: asyncio.Semaphore) -> Part:
+async def _analysed(batch: Batch, chunk: Chunk, panel: Any) -> Part:
     async def once() -> Part:
-        async with room:
-            part: Part = await batch.workers.run(
-                analyse_chunk, batch.postgres_dsn, chunk, panel, batch.terms, timeout_s=TIMEOUT_S
-            )
-            return part
+        part: Part = await batch.workers.run(
+            analyse_chunk, batch.postgres_dsn, chunk, panel, batch.terms, timeout_s=TIMEOUT_S
+        )
+        return part
 
     try:
         return await patiently(once, batch.patience)

@@ -103,7 +103,7 @@ async def test_what_trying_again_does_not_mend_is_not_tried_again(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_one_chunk_more_than_there_are_workers_waits_at_the_cluster(tmp_path: Path) -> None:
+async def test_no_more_chunks_are_under_way_than_may_be_in_memory(tmp_path: Path) -> None:
     workers = Workers()
-    await _write(_batch(workers, *map(str, range(3 * AHEAD))), tmp_path / "risk.parquet")
-    assert workers.most_under_way == workers.count + 1
+    await _write(_batch(workers, *map(str, range(3 * AHEAD * workers.count))), tmp_path / "risk.parquet")
+    assert workers.most_under_way == AHEAD * workers.count
