@@ -100,7 +100,10 @@ def test_market_marks_are_what_is_traded_at() -> None:
 
 
 def test_an_infeasible_request_trades_nothing_and_says_why() -> None:
-    limits = {"groups": {"tech": {"instruments": ["AAPL"], "upper": 0.1}}, "bounds": {"AAPL": {"lower": 0.2}}}
+    limits: dict[str, Any] = {
+        "groups": {"tech": {"instruments": ["AAPL"], "upper": 0.1}},
+        "bounds": {"AAPL": {"lower": 0.2}},
+    }
     answer = answered(holding(), **limits)
     assert answer.status is SolveStatus.INFEASIBLE
     assert sorted(answer.solver.conflict) == ["AAPL >= 0.2", "group tech <= 0.1"]
