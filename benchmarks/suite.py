@@ -13,6 +13,7 @@ from benchmarks import (
     holdings,
     machine,
     noops,
+    optimisers,
     paced_reads,
     risk_set,
     saturated_reads,
@@ -40,6 +41,7 @@ _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
     "risk": risk_set.measure,
+    "optimise": optimisers.measure,
     "analytics": analytics_reads.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
