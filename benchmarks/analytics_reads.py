@@ -124,16 +124,22 @@ def _analytics_url(stand: Stand, number: int) -> str:
 
 def _timed_s(caller: httpx.Client, url: str) -> float:
     began = time.perf_counter()
-    caller.get(url).raise_for_status()
-    return time.perf_counter() - began
+    answer = caller.get(url)
+    taken_s = time.perf_counter() - began
+    _check(answer)
+    return taken_s
+
+
+def _check(answer: httpx.Response) -> None:
+    # httpx's own error does not get from one process to another.
+    if not answer.is_success:
+        raise RuntimeError(f"answered {answer.status_code}: {answer.text[:200]}")
 
 
 def _anew_s(caller: httpx.Client, stand: Stand, number: int) -> float:
     """The time of the read alone, after an update that makes a new version."""
-    caller.post(
-        f"{stand.base_url}/api/v1/portfolio/{holdings.portfolio(number)}/update",
-        json={"updates": [holdings.bought(number % holdings.POSITIONS)]},
-    ).raise_for_status()
+    url = f"{stand.base_url}/api/v1/portfolio/{holdings.portfolio(number)}/update"
+    _check(caller.post(url, json={"updates": [holdings.bought(number % holdings.POSITIONS)]}))
     return _timed_s(caller, _analytics_url(stand, number))
 
 
