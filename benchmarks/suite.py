@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from benchmarks import (
+    analytics_reads,
     batch_analysis,
     bulk_writes,
     cache_reads,
@@ -13,6 +14,7 @@ from benchmarks import (
     holdings,
     machine,
     noops,
+    optimisers,
     paced_reads,
     risk_set,
     saturated_reads,
@@ -41,6 +43,8 @@ _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "scale": scale.measure,
     "batch": batch_analysis.measure,
     "risk": risk_set.measure,
+    "optimise": optimisers.measure,
+    "analytics": analytics_reads.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64
+from jaxtyping import Bool, Float64
 
 from analytics.conventions import OBSERVATIONS_MIN, PERIODS_PER_YEAR
 from analytics.covariance import ewma_covariance, ledoit_wolf_covariance, sample_covariance
@@ -46,22 +47,17 @@ def yearly_covariance(
     """Daily covariances times 252."""
     by_instrument = np.ascontiguousarray(returns.T)
     present: Bool[np.ndarray, " day"] = np.ones(len(returns), dtype=bool)
-    daily = np.asarray(_daily_covariance(by_instrument, present, kind), dtype=np.float64)
+    daily = np.asarray(_DAILY[kind](by_instrument, present), dtype=np.float64)
     # Products of matrices are symmetric to the last bit but one.
     symmetric: Float64[np.ndarray, "instrument instrument"] = (daily + daily.T) * (PERIODS_PER_YEAR / 2)
     return symmetric
 
 
-def _daily_covariance(
-    returns: Float64[np.ndarray, "instrument day"], present: Bool[np.ndarray, " day"], kind: Covariance
-) -> Float[Array, "instrument instrument"]:
-    match kind:
-        case Covariance.SAMPLE:
-            return sample_covariance(returns, present)
-        case Covariance.EWMA:
-            return ewma_covariance(returns, present)
-        case Covariance.LEDOIT_WOLF:
-            return ledoit_wolf_covariance(returns, present).covariance
+_DAILY: Final[Mapping[Covariance, Callable[[np.ndarray, np.ndarray], object]]] = {
+    Covariance.SAMPLE: sample_covariance,
+    Covariance.EWMA: ewma_covariance,
+    Covariance.LEDOIT_WOLF: lambda returns, present: ledoit_wolf_covariance(returns, present).covariance,
+}
 
 
 def yearly_means(

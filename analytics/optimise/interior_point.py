@@ -10,8 +10,18 @@ from typing import Any, Final, NamedTuple
 from jaxtyping import Array, Bool, Float, Int
 
 from analytics.jax_setup import jax, jnp
-from analytics.optimise.newton import Targets, equations, step
-from analytics.optimise.program import Point, Program, complementarity, is_fixed, objective_value, residuals
+from analytics.optimise.newton import equations, step
+from analytics.optimise.program import (
+    Point,
+    Program,
+    complementarity,
+    distances,
+    is_fixed,
+    limits_of,
+    multipliers,
+    objective_value,
+    residuals,
+)
 
 ITERATIONS_MAX: Final = 80
 WANTED: Final = 1e-11
@@ -102,93 +112,37 @@ def _iterated(program: Program, search: Search) -> Search:
 def _moved(program: Program, point: Point) -> Point:
     missing = residuals(program, point)
     found = equations(program, point)
-    count = jnp.maximum(_pair_count(program), 1)
+    exists = limits_of(program)
+    count = jnp.maximum(jnp.sum(exists), 1)
     mean = complementarity(point) / count
 
     def aimed(_: int, so_far: tuple[Point, Array]) -> tuple[Point, Array]:
         """The predictor, which goes for 0 and knows of no way so far, then the corrector."""
         way, target = so_far
-        way = step(program, point, missing, found, _targets(program, point, way, target))
-        after = complementarity(_at(point, way, _reach(program, point, way, 1.0))) / count
+        way = step(program, point, missing, found, _targets(exists, point, way, target))
+        after = complementarity(_at(point, way, _reach(exists, point, way, 1.0))) / count
         # Without any limit there is nothing to centre on.
         centring = jnp.where(mean > 0, after / jnp.where(mean > 0, mean, 1.0), 0.0) ** 3
         return way, centring * mean
 
     nowhere = jax.tree.map(jnp.zeros_like, point)
     way, _ = jax.lax.fori_loop(0, 2, aimed, (nowhere, jnp.zeros_like(mean)))
-    return _at(point, way, _reach(program, point, way, jnp.maximum(TO_THE_BORDER, 1 - mean)))
+    return _at(point, way, _reach(exists, point, way, jnp.maximum(TO_THE_BORDER, 1 - mean)))
 
 
-def _pair_count(program: Program) -> Array:
-    is_free = ~is_fixed(program)
-    return (
-        jnp.sum(is_free & jnp.isfinite(program.lower))
-        + jnp.sum(is_free & jnp.isfinite(program.upper))
-        + jnp.sum(program.has_over)
-        + jnp.sum(program.has_under)
-        + jnp.sum(~program.row_is_equality)
-    )
-
-
-def _targets(program: Program, point: Point, predicted: Point, target: Array) -> Targets:
+def _targets(exists: Array, point: Point, predicted: Point, target: Array) -> Array:
     """What products of distances and multipliers are to be, less what the predicted way adds to them beyond first order."""
-
-    def of(exists: Array, distance: Array, multiplier: Array, d_distance: Array, d_multiplier: Array) -> Array:
-        wanted = target - d_distance * d_multiplier
-        return jnp.where(exists, wanted / jnp.where(exists, distance, 1.0) - multiplier, 0.0)
-
-    is_free = ~is_fixed(program)
-    return Targets(
-        lower=of(
-            is_free & jnp.isfinite(program.lower),
-            point.above_lower,
-            point.lower_multiplier,
-            predicted.above_lower,
-            predicted.lower_multiplier,
-        ),
-        upper=of(
-            is_free & jnp.isfinite(program.upper),
-            point.below_upper,
-            point.upper_multiplier,
-            predicted.below_upper,
-            predicted.upper_multiplier,
-        ),
-        over=of(program.has_over, point.over, point.over_multiplier, predicted.over, predicted.over_multiplier),
-        under=of(program.has_under, point.under, point.under_multiplier, predicted.under, predicted.under_multiplier),
-        rows=of(
-            ~program.row_is_equality,
-            point.row_slack,
-            point.row_multiplier,
-            predicted.row_slack,
-            predicted.row_multiplier,
-        ),
-    )
+    wanted = target - distances(predicted) * multipliers(predicted)
+    return jnp.where(exists, wanted / jnp.where(exists, distances(point), 1.0) - multipliers(point), 0.0)
 
 
-def _reach(program: Program, point: Point, way: Point, share: Array | float) -> Array:
+def _reach(exists: Array, point: Point, way: Point, share: Array | float) -> Array:
     """The part of `way` to go: at most 1, and at most `share` of the way to the nearest border."""
-
-    def nearest(exists: Array, value: Array, change: Array) -> Array:
-        return jnp.min(
-            jnp.where(exists & (change < 0), -value / jnp.where(change < 0, change, -1.0), jnp.inf), initial=jnp.inf
-        )
-
-    is_free = ~is_fixed(program)
-    has_lower, has_upper = is_free & jnp.isfinite(program.lower), is_free & jnp.isfinite(program.upper)
-    is_limit = ~program.row_is_equality
-    borders = [
-        nearest(has_lower, point.above_lower, way.above_lower),
-        nearest(has_lower, point.lower_multiplier, way.lower_multiplier),
-        nearest(has_upper, point.below_upper, way.below_upper),
-        nearest(has_upper, point.upper_multiplier, way.upper_multiplier),
-        nearest(program.has_over, point.over, way.over),
-        nearest(program.has_over, point.over_multiplier, way.over_multiplier),
-        nearest(program.has_under, point.under, way.under),
-        nearest(program.has_under, point.under_multiplier, way.under_multiplier),
-        nearest(is_limit, point.row_slack, way.row_slack),
-        nearest(is_limit, point.row_multiplier, way.row_multiplier),
-    ]
-    return jnp.minimum(1.0, share * jnp.min(jnp.stack(borders)))
+    here = jnp.concatenate([distances(point), multipliers(point)])
+    change = jnp.concatenate([distances(way), multipliers(way)])
+    comes_nearer = jnp.concatenate([exists, exists]) & (change < 0)
+    borders = jnp.where(comes_nearer, -here / jnp.where(comes_nearer, change, -1.0), jnp.inf)
+    return jnp.minimum(1.0, share * jnp.min(borders, initial=jnp.inf))
 
 
 def _at(point: Point, way: Point, part: Array) -> Point:

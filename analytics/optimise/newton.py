@@ -26,7 +26,7 @@ is refined against the equations without it."""
 ROW_REGULARISATION: Final = 1e-14
 
 
-class Targets(NamedTuple):
+class _Targets(NamedTuple):
     """For each pair of a distance and a multiplier, the t of its linearised equation; see the module."""
 
     lower: Float[Array, " variable"]
@@ -100,9 +100,9 @@ def _firm(matrix: Array, share: float) -> Array:
     return matrix + jnp.diag(share * (1 + diagonal))
 
 
-def step(program: Program, point: Point, missing: Residuals, found: Equations, targets: Targets) -> Point:
-    """The step from `point` that makes up for what is `missing` and goes for the `targets`, in every part."""
-    ratios = found.ratios
+def step(program: Program, point: Point, missing: Residuals, found: Equations, wanted: Float[Array, " limit"]) -> Point:
+    """The step from `point`, in every part, that makes up for what is `missing` and has the t of each limit as `wanted`."""
+    ratios, targets = found.ratios, _by_kind(program, wanted)
     over_pull = jnp.where(program.has_over, targets.over - missing.over, 0.0)
     under_pull = jnp.where(program.has_under, targets.under - missing.under, 0.0)
     moved = ratios.over * over_pull + ratios.under * under_pull
@@ -129,6 +129,12 @@ def step(program: Program, point: Point, missing: Residuals, found: Equations, t
         row_slack=ratios.rows * (targets.rows - d_row),
         row_multiplier=d_row,
     )
+
+
+def _by_kind(program: Program, wanted: Array) -> _Targets:
+    variables, splits = len(program.linear), len(program.split_offsets)
+    ends = (variables, 2 * variables, 2 * variables + splits, 2 * variables + 2 * splits)
+    return _Targets(*jnp.split(wanted, ends))
 
 
 def _follows(exists: Array, target: Array, moved: Array, ratio: Array) -> Array:

@@ -108,13 +108,31 @@ def residuals(program: Program, point: Point) -> Residuals:
     )
 
 
+def limits_of(program: Program) -> Bool[Array, " limit"]:
+    """Which limits there are, in the order of `distances` and `multipliers`."""
+    is_free = ~is_fixed(program)
+    has_lower, has_upper = is_free & jnp.isfinite(program.lower), is_free & jnp.isfinite(program.upper)
+    return jnp.concatenate([has_lower, has_upper, program.has_over, program.has_under, ~program.row_is_equality])
+
+
+def distances(point: Point) -> Float[Array, " limit"]:
+    """How far `point` is from each limit: bounds below and above, over, under, rows."""
+    return jnp.concatenate([point.above_lower, point.below_upper, point.over, point.under, point.row_slack])
+
+
+def multipliers(point: Point) -> Float[Array, " limit"]:
+    """The multiplier of each limit; of rows that are equations, where there is no distance, too."""
+    return jnp.concatenate(
+        [
+            point.lower_multiplier,
+            point.upper_multiplier,
+            point.over_multiplier,
+            point.under_multiplier,
+            point.row_multiplier,
+        ]
+    )
+
+
 def complementarity(point: Point) -> Float[Array, ""]:
     """The sum of all products of a distance and its multiplier: the gap between primal and dual objective."""
-    gap: Array = (
-        point.above_lower @ point.lower_multiplier
-        + point.below_upper @ point.upper_multiplier
-        + point.over @ point.over_multiplier
-        + point.under @ point.under_multiplier
-        + point.row_slack @ point.row_multiplier
-    )
-    return gap
+    return distances(point) @ multipliers(point)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float64, Int
 from analytics.jax_setup import jax
 from analytics.optimise import active_set, interior_point
 from analytics.optimise.interior_point import Accuracy, Solved
-from analytics.optimise.padding import at_once, bucketed, call_size, chosen
+from analytics.optimise.padding import at_once, bucketed, call_size, chosen, with_spare_rows
 from analytics.optimise.program import Point, Program
 from analytics.optimise.scaling import scaled, unscaled
 from analytics.shapes import padded
@@ -38,20 +38,19 @@ class Solutions(NamedTuple):
 
 def solve(programs: Program, near: Float64[np.ndarray, "problem variable"] | None = None) -> Solutions:
     """The solution of every problem of a batch. `near` are solutions of similar problems, which save turns."""
-    count, variables = programs.linear.shape
     splits = programs.split_offsets.shape[-1]
     grown = bucketed(programs)
     start = _starts(grown) if near is None else padded(near, grown.linear.shape)
-    everything = np.arange(count)
+    everything = np.arange(len(programs.linear))
     if splits or not np.all(programs.row_is_equality):
-        return _trimmed(_in_calls(_thorough, grown, start, everything), variables, splits)
+        return _trimmed(_in_calls(_thorough, with_spare_rows(grown), start, everything), programs)
     found = _in_calls(_quick, grown, start, everything)
     left = np.flatnonzero(found.worst() > SETTLED)
     if len(left):
-        again = _in_calls(_thorough, grown, start, left)
+        again = _trimmed(_in_calls(_thorough, with_spare_rows(grown), start, left), grown)
         for kept, newer in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
             kept[left] = newer
-    return _trimmed(found, variables, splits)
+    return _trimmed(found, programs)
 
 
 @jax.jit
@@ -93,12 +92,12 @@ def _in_calls(
     return Solutions(whole.point, whole.accuracy, whole.iterations)
 
 
-def _trimmed(found: Solutions, variables: int, splits: int) -> Solutions:
-    """Without what padding added."""
-    sizes = {"x": variables, "above_lower": variables, "below_upper": variables}
-    sizes |= {"lower_multiplier": variables, "upper_multiplier": variables}
+def _trimmed(found: Solutions, programs: Program) -> Solutions:
+    """Without what padding added to `programs`."""
+    sizes = {"over": programs.split_offsets, "under": programs.split_offsets, "split": programs.split_offsets}
+    sizes["row"] = programs.row_bounds
     point = {
-        name: array if name.startswith("row") else array[:, : sizes.get(name, splits)]
+        name: array[:, : sizes.get(name.split("_")[0], programs.linear).shape[-1]]
         for name, array in found.point._asdict().items()
     }
     return found._replace(point=Point(**point))

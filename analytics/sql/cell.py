@@ -23,7 +23,7 @@ from analytics.sql.statement import understand
 from portfolio.errors import PortfolioError
 
 GRACE_S: Final = 2.0
-"""How long a query may take to heed its interruption, and a result to be encoded."""
+"""How much longer a query may take to heed its interruption, and a result to be encoded."""
 _UNDERSTANDING_S: Final = 5.0
 
 
@@ -34,6 +34,7 @@ def main() -> None:
     # Whoever started this has gone: nobody waits for an answer.
     with suppress(EOFError):
         confinement.be_first_to_go()
+        confinement.be_a_session()
         question = link.receive(Question)
         try:
             link.send(_answer(link, question))
@@ -53,19 +54,19 @@ def _load_what_comes_late() -> None:
 def _answer(link: Link, question: Question) -> Answer:
     limits = question.limits
     confinement.bound_memory(limits.memory_bytes)
-    confinement.end_after(_UNDERSTANDING_S)
+    confinement.end_after(_UNDERSTANDING_S, limits.waiting_s)
     connection = open_engine(limits)
     statement = understand(connection, question.sql)
     # Loading the tables takes as long as it takes.
-    confinement.end_after(0)
+    confinement.end_after(0, 0)
     link.send(Needs(sorted(statement.tables)))
     give_tables(connection, {name: opened(found) for name, found in link.receive_tables().items()})
     confinement.open_nothing_more()
-    confinement.end_after(limits.seconds + GRACE_S)
+    confinement.end_after(limits.computing_s + GRACE_S, limits.waiting_s + GRACE_S)
     rows = run(connection, statement, limits)
     body = encode(rows, question.wanted)
     check_size(len(body), limits)
-    confinement.end_after(0)
+    confinement.end_after(0, 0)
     return Answer(body, rows.table.num_rows)
 
 

@@ -7,8 +7,10 @@ system's; this is one without privileges or other programs.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,18 @@ def be_first_to_go() -> None:
     Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_MAX, encoding="ascii")
 
 
+def be_a_session() -> None:
+    """Begin a session of this process' own, as polite to others as the process is.
+
+    Some kernels share time among sessions before they share it among the processes of each. What a query takes is then not
+    taken from the service's share.
+    """
+    os.setsid()
+    # Not every kernel has it.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)), encoding="ascii")
+
+
 def bound_memory(more_bytes: int) -> None:
     """Let this process allocate so much more, for the rest of its life. Memory shared with others does not count."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[_DATA_PAGES])
@@ -29,13 +43,17 @@ def bound_memory(more_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def end_after(seconds: float) -> None:
-    """Have the kernel end this process after so long, unless told another time before; 0 takes that back.
+def end_after(computing_s: float, waiting_s: float) -> None:
+    """Have the kernel end this process once it has computed, or existed, for so much longer; 0 takes either back.
 
     No code of ours has to run for it: the interpreter may be held up in a function that lets nobody else run.
     """
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    for number, timer, seconds in (
+        (signal.SIGPROF, signal.ITIMER_PROF, computing_s),
+        (signal.SIGALRM, signal.ITIMER_REAL, waiting_s),
+    ):
+        signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(timer, seconds)
 
 
 def open_nothing_more() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _CONFIG: Final[Mapping[str, Any]] = {
 }
 _ENGINE_SHARE: Final = 0.75
 """Of the process' memory, for what the engine accounts for. Long texts and lists it does not: those meet the kernel's limit."""
+_WATCH_S: Final = 0.05
 _BATCH_ROWS: Final = 2_048
 _MESSAGE_LENGTH_MAX: Final = 1_000
 _OUT_OF_MEMORY: Final = "Out of Memory"
@@ -61,7 +63,7 @@ def give_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[Table, pa
 
 def run(connection: duckdb.DuckDBPyConnection, statement: Statement, limits: Limits) -> Rows:
     """The rows of a statement. Raises QueryTimeout, QueryTooLarge, or QueryFailed with the engine's reason."""
-    with _interrupted_after(connection, limits.seconds) as is_over:
+    with _interrupted(connection, limits) as is_over:
         try:
             relation = connection.sql(statement.text)
             table = _collected(relation.to_arrow_reader(_BATCH_ROWS), limits)
@@ -71,20 +73,25 @@ def run(connection: duckdb.DuckDBPyConnection, statement: Statement, limits: Lim
 
 
 @contextmanager
-def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
-    """Interrupt what the connection does once the time is over, which the event then tells."""
-    is_over = threading.Event()
+def _interrupted(connection: duckdb.DuckDBPyConnection, limits: Limits) -> Iterator[threading.Event]:
+    """Interrupt what the connection does once its time is over, which the event then tells."""
+    is_over, is_done = threading.Event(), threading.Event()
+    computed, waited = time.process_time() + limits.computing_s, time.monotonic() + limits.waiting_s
 
-    def interrupt() -> None:
-        is_over.set()
-        connection.interrupt()
+    def watch() -> None:
+        while not is_done.wait(_WATCH_S):
+            if time.process_time() > computed or time.monotonic() > waited:
+                is_over.set()
+                connection.interrupt()
+                return
 
-    timer = threading.Timer(seconds, interrupt)
-    timer.start()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
         yield is_over
     finally:
-        timer.cancel()
+        is_done.set()
+        watcher.join()
 
 
 def _collected(reader: pa.RecordBatchReader, limits: Limits) -> pa.Table:
@@ -124,7 +131,10 @@ def _told(error: Exception, limits: Limits, *, is_over: bool) -> PortfolioError:
 
 def timed_out(limits: Limits) -> QueryTimeout:
     """What a query is told that was stopped for its time."""
-    return QueryTimeout(f"the query was stopped after {limits.seconds:g} s", limit_s=str(limits.seconds))
+    return QueryTimeout(
+        f"the query was stopped: it may compute for {limits.computing_s:g} s, and wait for {limits.waiting_s:g} s in all",
+        limit_s=str(limits.computing_s),
+    )
 
 
 def out_of_memory(limits: Limits) -> QueryTooLarge:

@@ -82,7 +82,7 @@ class QueryProcess:
 
         Raises QueryFailed, QueryTimeout or QueryTooLarge.
         """
-        self._end.settimeout(limits.seconds + GRACE_S + _SLACK_S)
+        self._end.settimeout(limits.waiting_s + GRACE_S + _SLACK_S)
         self._tell(lambda: self._link.send_tables(tables), limits)
         told = self._told(limits)
         assert isinstance(told, Answer)
@@ -108,7 +108,7 @@ class QueryProcess:
     def _why_gone(self, limits: Limits) -> PortfolioError:
         """What ended the process, which ends without an answer only by force."""
         code = self._child.wait()
-        if code == -signal.SIGALRM:
+        if code in (-signal.SIGALRM, -signal.SIGPROF):
             return timed_out(limits)
         if code == -signal.SIGKILL:
             # The kernel's way where the machine itself has no memory left.

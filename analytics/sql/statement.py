@@ -28,8 +28,8 @@ _ORDERS: Final = frozenset({"ASCENDING", "DESCENDING", "ORDER_DEFAULT"})
 _KNOWN: Final = _QUERIES | _SOURCES | _MODIFIERS | _ORDERS
 _TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "unnest"})
 """The others read files, run text as SQL, or show the engine's inside."""
-_FUNCTIONS_REFUSED: Final = frozenset({"current_setting", "json_serialize_plan", "write_log"})
-"""The first shows paths of the machine, the second binds any SQL that its text holds, the third writes."""
+_FUNCTIONS_REFUSED: Final = frozenset({"current_setting", "json_serialize_plan", "pg_sleep", "sleep_ms", "write_log"})
+"""They show paths of the machine, bind whatever SQL their text holds, keep others waiting, and write."""
 _OURS: Final = frozenset(table.value for table in Table)
 _EXPLAIN: Final = re.compile(r"\s*explain(\s+analyze)?\b", re.IGNORECASE)
 _READING: Final = "expected one SELECT, WITH, VALUES, FROM, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN"

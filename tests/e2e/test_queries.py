@@ -179,7 +179,9 @@ def reading(rest: Rest, portfolio_id: str) -> Iterator[Sequence[float]]:
 
 def test_more_queries_than_a_replica_takes_are_turned_away(rest: Rest) -> None:
     with ThreadPoolExecutor(UNDER_WAY_MAX + 4) as callers:
-        answers = list(callers.map(lambda _: asked(rest, "select pg_sleep(1)"), range(UNDER_WAY_MAX + 4)))
+        answers = list(
+            callers.map(lambda _: asked(rest, "select count(*) from range(500000000)"), range(UNDER_WAY_MAX + 4))
+        )
     assert {answer.status_code for answer in answers} == {200, 429}
     assert sum(answer.status_code == 200 for answer in answers) >= UNDER_WAY_MAX
 

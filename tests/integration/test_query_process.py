@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,8 +24,9 @@ from analytics.sql.tables import Table
 from portfolio.errors import PortfolioError, QueryFailed, QueryRefused, QueryTimeout, QueryTooLarge
 from tests.cluster.service_process import wait_until
 
-LIMITS = Limits(seconds=30, memory_bytes=256 * MIB)
+LIMITS = Limits(memory_bytes=256 * MIB)
 _PATIENCE_S = 30.0
+ENDLESS = "select count(*) from portfolios, range(1000000000000)"
 SCHEMA = {"portfolio_id": pl.String(), "total_value": pl.Decimal(38, 2)}
 
 
@@ -85,15 +85,13 @@ def test_a_refusal_comes_with_its_cause(shared: list[SharedTable]) -> None:
     ids=["lpad", "repeat", "many texts", "list_resize", "split", "unnest"],
 )
 def test_memory_that_the_engine_does_not_count_is_bounded(sql: str, shared: list[SharedTable]) -> None:
-    with pytest.raises((QueryTooLarge, QueryTimeout), match=r"256 MiB of memory|stopped after"):
-        asked(sql, shared, Limits(seconds=5, memory_bytes=256 * MIB))
+    with pytest.raises((QueryTooLarge, QueryTimeout), match=r"256 MiB of memory|compute for 2 s"):
+        asked(sql, shared, Limits(computing_s=2, memory_bytes=256 * MIB))
 
 
 def test_a_query_that_hears_no_interruption_is_ended_by_the_kernel(shared: list[SharedTable]) -> None:
-    began = time.monotonic()
-    with pytest.raises(QueryTimeout, match=r"stopped after 0\.5 s"):
-        asked("select levenshtein(repeat('a', 200000), repeat('b', 200000))", shared, Limits(seconds=0.5))
-    assert time.monotonic() - began < 30
+    with pytest.raises(QueryTimeout, match=r"compute for 0\.5 s"):
+        asked("select levenshtein(repeat('a', 200000), repeat('b', 200000))", shared, Limits(computing_s=0.5))
 
 
 def test_a_plan_without_an_end_is_ended_too(shared: list[SharedTable]) -> None:
@@ -102,7 +100,7 @@ def test_a_plan_without_an_end_is_ended_too(shared: list[SharedTable]) -> None:
         asked(
             f"with v0 as (select range as n from range(2)), {views} select count(*) from v40",
             shared,
-            Limits(seconds=0.5),
+            Limits(computing_s=0.5),
         )
 
 
@@ -110,7 +108,7 @@ def test_its_process_knows_no_address_and_can_open_nothing(
     shared: list[SharedTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTFOLIO_POSTGRES_DSN", "postgresql://somebody:secret@there/db")
-    with asking("select pg_sleep(20) from portfolios", shared) as (child, _):
+    with asking(ENDLESS, shared) as (child, _):
         assert wait_until(lambda: child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0), _PATIENCE_S)
         assert child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
         assert child.rlimit(psutil.RLIMIT_DATA)[1] < 1024 * MIB
@@ -125,7 +123,7 @@ def test_its_process_knows_no_address_and_can_open_nothing(
 def test_a_process_that_dies_is_told_as_an_error(
     number: signal.Signals, error: type[PortfolioError], shared: list[SharedTable]
 ) -> None:
-    with asking("select pg_sleep(20) from portfolios", shared) as (child, outcome):
+    with asking(ENDLESS, shared) as (child, outcome):
         assert wait_until(lambda: child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0), _PATIENCE_S)
         child.send_signal(number)
         assert isinstance(outcome.exception(_PATIENCE_S), error)

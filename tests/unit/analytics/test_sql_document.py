@@ -51,7 +51,7 @@ def test_limits_are_as_documented() -> None:
     limits = Limits()
     for text in (
         f"{SQL_LENGTH_MAX:,} characters",
-        f"{limits.seconds:g} s,",
+        f"{limits.computing_s:g} s of computing",
         f"{limits.memory_bytes // 1024**3} GiB besides",
         f"{limits.rows_max:,} rows, {limits.answer_bytes_max // 1024**2} MiB",
     ):

@@ -113,6 +113,8 @@ def test_what_only_reads_is_understood(engine: duckdb.DuckDBPyConnection, sql: s
         ("select 'select 1'.json_serialize_plan()", "json_serialize_plan"),
         ("select current_setting('secret_directory')", "current_setting"),
         ("select write_log('x')", "write_log"),
+        ("select pg_sleep(60)", "pg_sleep"),
+        ("select sleep_ms(60000)", "sleep_ms"),
         ("from '/etc/passwd'", "/etc/passwd"),
         ("select * from 's3://bucket/x.parquet'", "s3://bucket/x.parquet"),
         ("select * from nothing", "nothing"),
