@@ -114,17 +114,10 @@ def _say_what_to_try(base: str, sample: bool) -> None:
         '\'{"updates": [{"instrument_id": "AAPL", "quantity_change": 10, "price": "190.25", "transaction_type": "BUY"}]}\'',
         f"curl -s '{api}/portfolio/{portfolio}/analytics{'?benchmark=SP500' if sample else ''}'",
         f'curl -s -X POST {api}/portfolio/{portfolio}/optimize -d \'{{"objective": "minimum_variance"}}\'',
+        f'curl -s -X POST {api}/analytics/query -d \'{{"sql": "from portfolios order by total_value desc limit 3"}}\'',
         f'curl -s -X POST {api}/marks -d \'{{"marks": [{{"instrument_id": "AAPL", "price": "191.00"}}]}}\'',
     ]
-    if sample:
-        lines += [
-            f"curl -s '{api}/portfolio/{portfolio}/analytics?benchmark=SP500'",
-            f"curl -s -X POST {api}/portfolio/{portfolio}/optimize -d "
-            '\'{"objective": "minimum_variance", "instruments": ["AAPL", "JNJ", "JPM", "KO", "XOM"]}\'',
-            f"curl -s -X POST {api}/analytics/query -H 'Accept: text/csv' -d "
-            '\'{"sql": "from portfolios order by total_value desc limit 3"}\'',
-        ]
-    else:
+    if not sample:
         lines.insert(
             0, f'curl -s -X POST {api}/portfolios -d \'{{"portfolio_id": "GROWTH-1", "cash_balance": 50000}}\''
         )
