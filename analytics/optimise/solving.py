@@ -21,7 +21,7 @@ from analytics.shapes import padded
 SETTLED: Final = 1e-10
 """What the quick method has to reach; short of it the thorough one decides. Both are checked by the same residuals."""
 FEW_TURNS: Final = 5
-"""Four of five minimum variances of fifty assets need no more."""
+"""Seven of eight minimum variances of fifty assets need no more."""
 MORE_TURNS: Final = 16
 """What needs more than this is going round in circles."""
 
