@@ -211,6 +211,12 @@ class Books:
         start = bisect_right(self._ids, after)
         return [self._books[portfolio_id] for portfolio_id in self._ids[start : start + max(0, limit)]]
 
+    def ids_following(self, after: str, limit: int) -> list[PortfolioId]:
+        """At most `limit` ids that follow `after`, in order, of the portfolios in quarantine too."""
+        start = bisect_right(self._ids, after)
+        set_apart = [portfolio_id for portfolio_id in self._quarantined if portfolio_id > after]
+        return sorted([*self._ids[start : start + limit], *set_apart])[:limit]
+
     def marked(self, book: Book) -> MarkedBook:
         """`book` with the market marks known of what it holds."""
         marks = self.marks

@@ -18,6 +18,7 @@ from actors.protocol import (
     Answer,
     BooksQuestion,
     Fault,
+    IdsQuestion,
     KeysQuestion,
     Method,
     PageQuestion,
@@ -109,6 +110,31 @@ class Gateway:
         """As `books`, each with its marks."""
         answer = await self._call(shard_id, Method.BOOKS, pack(BooksQuestion(after, limit)))
         return _BOOK_LISTS.decode(answer.body or b"\x90")
+
+    async def portfolio_ids(self) -> Mapping[ShardId, list[PortfolioId]]:
+        """Every portfolio that there is, those in quarantine too, by the shard that has it; ordered by id."""
+        while True:
+            asked = self.shards
+            found = await asyncio.gather(*(self._ids_of(*shard) for shard in asked.moduli.items()))
+            if self.shards is asked:
+                return dict(zip(asked.moduli, found, strict=True))
+
+    async def _ids_of(self, shard_id: ShardId, modulus: int) -> list[PortfolioId]:
+        """The ids of one shard, or some of them once it has split."""
+        found: list[PortfolioId] = []
+        while True:
+            question = IdsQuestion(modulus, found[-1] if found else "")
+            try:
+                answer = await self._call(shard_id, Method.PORTFOLIO_IDS, pack(question))
+            except WrongShard as error:
+                self._learn(shard_id, error.cause.get("modulus"))
+                if self.shards.moduli[shard_id] == modulus:
+                    raise
+                return found
+            more = _TEXTS.decode(answer.body or b"\x90")
+            if not more:
+                return found
+            found += map(PortfolioId, more)
 
     async def known_keys(self, portfolio_id: PortfolioId, keys: Sequence[str]) -> frozenset[str]:
         """Which of these idempotency keys the portfolio has seen."""

@@ -27,6 +27,7 @@ class Method(StrEnum):
     PAGE = "page"
     BOOK = "book"
     BOOKS = "books"
+    PORTFOLIO_IDS = "portfolio_ids"
     KNOWN_KEYS = "known_keys"
     REBUILD = "rebuild"
     RECORD_MARKS = "record_marks"
@@ -106,6 +107,13 @@ class BooksQuestion(msgspec.Struct, array_like=True, frozen=True):
     limit: int
 
 
+class IdsQuestion(msgspec.Struct, array_like=True, frozen=True):
+    """Ask a shard, taken for one of `modulus`, for portfolios whose ids follow `after`; none come only at the end."""
+
+    modulus: int
+    after: str
+
+
 class KeysQuestion(msgspec.Struct, array_like=True, frozen=True):
     """Ask which of these idempotency keys a portfolio has seen."""
 
@@ -163,6 +171,7 @@ PAYLOADS: Final[Mapping[Method, msgspec.msgpack.Decoder[Any]]] = {
     Method.PAGE: msgspec.msgpack.Decoder(PageQuestion),
     Method.BOOK: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.BOOKS: msgspec.msgpack.Decoder(BooksQuestion),
+    Method.PORTFOLIO_IDS: msgspec.msgpack.Decoder(IdsQuestion),
     Method.KNOWN_KEYS: msgspec.msgpack.Decoder(KeysQuestion),
     Method.REBUILD: msgspec.msgpack.Decoder(PortfolioQuestion),
     Method.RECORD_MARKS: msgspec.msgpack.Decoder(dict[InstrumentId, Mark]),

@@ -13,7 +13,7 @@ from analytics.document import AnalysisTerms, PortfolioAnalytics
 from analytics.documents import Analysis
 from analytics.exposure import Exposure, exposure
 from analytics.holdings import Holdings, holdings
-from analytics.jax_setup import jnp
+from analytics.jax_setup import host, jnp
 from analytics.panel import PricePanel, ReturnPanel
 from analytics.past import past_of_life
 from analytics.risk_analysis import analyse_risk
@@ -65,4 +65,4 @@ def _exposure(held: Holdings, window: ReturnPanel) -> Exposure:
         jnp.asarray(padded(held.cash, (portfolios,))),
         jnp.asarray(padded(window.covered, (instruments,))),
     )
-    return Exposure(*(figure[:count] for figure in found))
+    return Exposure(*(figure[:count] for figure in host(found)))

@@ -5,12 +5,15 @@ Returns are [instrument, day]; days that are not `present` do not count. Matrice
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from typing import Final, NamedTuple
 
 from jaxtyping import Array, Bool, Float
 
 from analytics.conventions import DDOF, EWMA_DECAY
 from analytics.jax_setup import jax, jnp
+
+_BLOCKS: Final = 4
 
 
 class Shrunk(NamedTuple):
@@ -62,13 +65,28 @@ def ledoit_wolf_shrinkage(
     """
     count = jnp.maximum(jnp.sum(held, axis=1), 1.0)
     variance = held @ jnp.diagonal(covariance) / count
-    squares = jnp.sum((held @ (covariance * covariance)) * held, axis=1)
+    squares = _quadratic_forms(held, covariance * covariance)
     fourths = jnp.sum((held @ (deviations * deviations)) ** 2, axis=1)
     noise = (fourths / days - squares) / (days * count)
     distance = squares / count - variance**2
     # One instrument alone is its own target: the distance is nothing but rounding, and any shrinkage gives the same.
     shrinkage = jnp.where(distance > 0, jnp.clip(noise / jnp.where(distance > 0, distance, 1.0), 0.0, 1.0), 0.0)
     return shrinkage, variance
+
+
+def _quadratic_forms(
+    vectors: Float[Array, "portfolio instrument"], symmetric: Float[Array, "instrument instrument"]
+) -> Float[Array, " portfolio"]:
+    """`v' A v` of each row, by columns of blocks down to the diagonal: five eighths of the product `v A`."""
+    size = symmetric.shape[0]
+    bounds = [size * block // _BLOCKS for block in range(_BLOCKS + 1)]
+    total = jnp.zeros_like(vectors[:, 0])
+    for first, last in itertools.pairwise(bounds):
+        # What is above the diagonal's block stands for its mirror image, too.
+        twice = jnp.where(jnp.arange(last) < first, 2.0, 1.0)[:, None]
+        products = vectors[:, :last] @ (twice * symmetric[:last, first:last])
+        total += jnp.sum(products * vectors[:, first:last], axis=1)
+    return total
 
 
 def centred(returns: Float[Array, "instrument day"], present: Bool[Array, " day"]) -> Float[Array, "instrument day"]:

@@ -142,7 +142,7 @@ def prices(csv: bytes) -> pl.DataFrame:
 
 
 def float64(frame: pl.DataFrame) -> pl.DataFrame:
-    """`frame` with the nearest float64 in place of every decimal. Here, and nowhere else, decimals are given up."""
+    """`frame` with a float64 of the same first sixteen digits in place of every decimal."""
     return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
 
 

@@ -15,7 +15,7 @@ from analytics.past import Past, booked_by, past, past_of_life
 from portfolio.book import Book, MarkedBook
 from portfolio.entries import Entry
 from portfolio.ids import InstrumentId
-from portfolio.ledger import Ledger
+from portfolio.ledger import replay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ def resume(settled: Settled, entries: Sequence[Entry], panel: PricePanel, live: 
         return None
     if closes.digest(settled.instruments, closes.days_before(since)) != settled.digest:
         return None
-    found = past(booked, closes, live, since=since, ledger=Ledger(settled.book), before=settled.book)
+    found = past(booked, closes, live, since=since, start=settled.book)
     points = joined([settled.points, found.points()])
     return Followed(joined([settled.points, found.history(live)]), _settled(found, points, settled.instruments))
 
@@ -102,7 +102,7 @@ def _settled(found: Past, points: NavHistory, known: Iterable[InstrumentId]) -> 
         return None
     instruments = tuple(sorted({*known, *found.course.instruments}))
     return Settled(
-        book=found.ledger.book(),
+        book=replay(found.start, settled),
         points=points,
         instruments=instruments,
         digest=found.closes.digest(instruments, found.end),

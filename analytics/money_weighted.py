@@ -7,6 +7,7 @@ has a pole, so every portfolio is searched on the same interval of z, however lo
 from __future__ import annotations
 
 import math
+import sys
 from typing import Final, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
@@ -20,6 +21,7 @@ _STEPS: Final = 256
 """Grid steps over the interval, 0.03 wide about 0 and wider outwards: two roots within one step are taken for none."""
 
 _ITERATIONS_MAX: Final = 100
+_PRECISION: Final = sys.float_info.epsilon
 
 
 class MoneyWeighted(NamedTuple):
@@ -54,7 +56,9 @@ def money_weighted_return(
     fractions = jnp.where(present, years, 0.0) / jnp.where(span > 0, span, 1.0)[:, None]
     place, roots = _bracket(flows, fractions)
     growth = _root_within(flows, fractions, _grid(place), _grid(place + 1))
-    return MoneyWeighted(rate=jnp.expm1(growth / span), roots=jnp.where(span > 0, roots, 0))
+    rate = jnp.expm1(growth / span)
+    # A fifth more in a day is 1e29 a year, but a hundredfold is more than a float holds, and no rate.
+    return MoneyWeighted(rate=rate, roots=jnp.where((span > 0) & jnp.isfinite(rate), roots, 0))
 
 
 def _bracket(
@@ -102,7 +106,7 @@ def _root_within(
         return _Search(low, high, growth, growth - search.growth, search.iterations + 1)
 
     def is_moving(search: _Search) -> Bool[Array, ""]:
-        moved = jnp.abs(search.step) > jnp.finfo(flows.dtype).eps * jnp.abs(search.growth)
+        moved = jnp.abs(search.step) > _PRECISION * jnp.abs(search.growth)
         return (search.iterations < _ITERATIONS_MAX) & jnp.any(moved)
 
     begin = _Search(low, high, 0.5 * (low + high), high - low, jnp.asarray(0))

@@ -1,9 +1,10 @@
-"""Points of what portfolios were worth, and of what came in and went out between them."""
+"""Points in time of what a portfolio was worth, and of what came in and went out between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped
@@ -25,21 +26,7 @@ class NavHistory:
     carried: Bool[np.ndarray, " point"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NavArrays:
-    """Many histories side by side, each from its first point on. What comes after its last is not `present`.
-
-    There, days are NaT and amounts 0.
-    """
-
-    days: Shaped[np.ndarray, "portfolio point"]
-    values: Float64[np.ndarray, "portfolio point"]
-    inflows: Float64[np.ndarray, "portfolio point"]
-    outflows: Float64[np.ndarray, "portfolio point"]
-    present: Bool[np.ndarray, "portfolio point"]
-
-
-NO_POINTS = NavHistory(
+NO_POINTS: Final = NavHistory(
     days=np.array([], dtype="datetime64[D]"),
     values=np.array([]),
     inflows=np.array([]),
@@ -57,24 +44,4 @@ def joined(histories: Iterable[NavHistory]) -> NavHistory:
         inflows=np.concatenate([part.inflows for part in parts]),
         outflows=np.concatenate([part.outflows for part in parts]),
         carried=np.concatenate([part.carried for part in parts]),
-    )
-
-
-def side_by_side(histories: Sequence[NavHistory]) -> NavArrays:
-    """Histories as arrays for the kernels, as wide as the longest of them."""
-    lengths = np.array([len(history.days) for history in histories], dtype=np.int64)
-    present = np.arange(lengths.max(initial=0)) < lengths[:, np.newaxis]
-    points = joined(histories)
-
-    def rows(column: np.ndarray, absent: object) -> np.ndarray:
-        laid_out = np.full(present.shape, absent, dtype=column.dtype)
-        laid_out[present] = column
-        return laid_out
-
-    return NavArrays(
-        days=rows(points.days, np.datetime64("NaT")),
-        values=rows(points.values, 0.0),
-        inflows=rows(points.inflows, 0.0),
-        outflows=rows(points.outflows, 0.0),
-        present=present,
     )

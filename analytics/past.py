@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.closes import Closes, as_cents, cents, days_of, whole
+from analytics.cents import as_cents, cents, whole
+from analytics.closes import Closes, days_of
 from analytics.course import Course, flows
 from analytics.frames import from_cents
 from analytics.nav import NavHistory, joined
-from analytics.replaying import day_ends
 from portfolio.book import Book, MarkedBook
 from portfolio.entries import Booked, Entry
 from portfolio.errors import Corrupt
@@ -24,7 +24,7 @@ from portfolio.valuation import Valuation, value
 class Past:
     """The days that are over, from the panel's index `first` to before `end`; `today`, an ordinal, comes after them.
 
-    `ledger` is that of their end. Of the transactions, `settled` count on one of them and `pending` today.
+    From the book `start` on, the transactions `settled` count on one of them, `pending` today; both in version order.
     """
 
     closes: Closes
@@ -32,7 +32,7 @@ class Past:
     end: int
     today: int
     course: Course
-    ledger: Ledger
+    start: Book
     settled: Sequence[Booked]
     pending: Sequence[Booked]
 
@@ -75,41 +75,27 @@ def past_of_life(entries: Sequence[Entry], closes: Closes, live: MarkedBook) -> 
     ledger = Ledger(None)
     ledger.enter(entries[0])
     since = min(entry.effective_at.toordinal() for entry in entries)
-    return past(booked_by(live, entries), closes, live, since=since, ledger=ledger)
+    return past(booked_by(live, entries), closes, live, since=since, start=ledger.book())
 
 
-def past(
-    booked: Sequence[Booked],
-    closes: Closes,
-    live: MarkedBook,
-    *,
-    since: int,
-    ledger: Ledger,
-    before: Book | None = None,
-) -> Past:
-    """The past from the day `since` (an ordinal) on, as `booked` lead through it from the book `before`.
-
-    `ledger` is that of this book, and goes on to the past's end.
-    """
+def past(booked: Sequence[Booked], closes: Closes, live: MarkedBook, *, since: int, start: Book) -> Past:
+    """The past from the day `since` (an ordinal) on, as `booked` lead through it from the book `start`."""
     today = _today(booked, closes, value(live.book, live.marks), since)
     end = closes.days_before(today)
+    first = min(closes.days_before(since), end)
     days = [closes.days_before(entry.effective_at.toordinal()) for entry in booked]
     settled = [entry for entry, day in zip(booked, days, strict=True) if day < end]
-    first = min(closes.days_before(since), end)
-    course = Course(closes, first, before)
-    for day_end in day_ends(ledger, settled, [day for day in days if day < end]):
-        course.note(day_end)
-        ledger = day_end.ledger
-    pending = [entry for entry, day in zip(booked, days, strict=True) if day >= end]
+    course = Course(closes, first, start)
+    course.take(settled, [day for day in days if day < end])
     return Past(
         closes=closes,
         first=first,
         end=end,
         today=today,
         course=course,
-        ledger=ledger,
+        start=start,
         settled=settled,
-        pending=pending,
+        pending=[entry for entry, day in zip(booked, days, strict=True) if day >= end],
     )
 
 

@@ -14,7 +14,7 @@ from analytics.jax_setup import jax, jnp
 
 
 class DailyReturns(NamedTuple):
-    """Time-weighted returns of days. A day without capital has none and is not `present`."""
+    """Time-weighted returns of days. A day that nothing was there for has none and is not `present`."""
 
     values: Float[Array, "portfolio day"]
     present: Bool[Array, "portfolio day"]
@@ -67,9 +67,9 @@ def daily_returns(
     """
     capital = _values_before(values, present, opening_values) + inflows
     left = values + outflows
-    counted = present & ~((capital == 0) & (left == 0))
-    broken = counted & ((capital <= 0) | (left <= 0))
-    returns = jnp.where(counted & (capital > 0), left / jnp.where(capital > 0, capital, 1.0) - 1, 0.0)
+    counted = present & (capital != 0)
+    broken = counted & ((capital < 0) | (left <= 0))
+    returns = jnp.where(counted, left / jnp.where(counted, capital, 1.0) - 1, 0.0)
     return DailyReturns(values=returns, present=counted, through_zero=jnp.any(broken, axis=1))
 
 

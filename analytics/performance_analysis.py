@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.conventions import DAYS_PER_YEAR, DEVIATION_MIN, OBSERVATIONS_MIN, PERIODS_PER_YEAR, per_period
-from analytics.jax_setup import jax, jnp
+from analytics.jax_setup import host, jax, jnp
 from analytics.money_weighted import money_weighted_return
 from analytics.performance import daily_returns, performance
 from analytics.reasons import Reason, Reasons, first_reason
@@ -51,21 +51,24 @@ def analyse_performance(
     present: NDArray[np.bool_],
     *,
     opening_values: Floats | None = None,
-    opening_day: np.datetime64 | None = None,
+    opening_day: np.datetime64 | Days | None = None,
     risk_free_rate: float = 0.0,
 ) -> PerformanceAnalysis:
     """Of portfolios' values at the ends of days, and what came in and went out on them: [portfolio, day], flows not negative.
 
-    `present` says on which days a portfolio existed. `opening_values`, [portfolio], are from before the first day, on
-    `opening_day`; without them portfolios open on their first day, whose return counts if it was funded.
+    `days` are everyone's, [day], or each portfolio's own, [portfolio, day]; `present` says which of them a portfolio has.
+    `opening_values`, [portfolio], are from before the first day, on `opening_day`, one or [portfolio]; without them
+    portfolios open on their first day, whose return counts if it was funded.
     """
     opening = np.zeros(len(values)) if opening_values is None else opening_values
     shape = (bucket(values.shape[0]), bucket(values.shape[1]))
     series = (jnp.asarray(padded(array, shape)) for array in (values, inflows, outflows, present))
     returns = daily_returns(*series, jnp.asarray(padded(opening, shape[:1])))
     figures = performance(returns.values, returns.present, per_period(risk_free_rate))
-    flows = _Flows(days, values, inflows, outflows, present, opening, days[0] if opening_day is None else opening_day)
-    return _analysis(*jax.tree.map(np.asarray, (returns, figures)), *_money_weighted(flows))
+    own_days = np.broadcast_to(days, values.shape)
+    opening_days = np.broadcast_to(own_days[:, 0] if opening_day is None else opening_day, len(values))
+    flows = _Flows(own_days, values, inflows, outflows, present, opening, opening_days)
+    return _analysis(host(returns), host(figures), *_money_weighted(flows))
 
 
 class _Flows(NamedTuple):
@@ -77,7 +80,7 @@ class _Flows(NamedTuple):
     outflows: Floats
     present: NDArray[np.bool_]
     opening_values: Floats
-    opening_day: np.datetime64
+    opening_days: Days
 
 
 def _money_weighted(flows: _Flows) -> tuple[Floats, NDArray[np.int64]]:
@@ -99,16 +102,16 @@ def _investors_flows(flows: _Flows) -> tuple[Floats, Floats]:
     order = np.argsort(amounts == 0, axis=1, kind="stable")[
         :, : max(1, np.count_nonzero(amounts, axis=1).max(initial=0))
     ]
-    days = np.concatenate([[flows.opening_day], flows.days]).astype("datetime64[D]")
-    chosen = np.take_along_axis(amounts, order, axis=1)
-    counted = (days[order] - days[order[:, :1]]).astype(np.float64)
+    days = np.column_stack([flows.opening_days, flows.days]).astype("datetime64[D]")
+    chosen, on = (np.take_along_axis(array, order, axis=1) for array in (amounts, days))
+    counted = (on - on[:, :1]).astype(np.float64)
     return chosen, np.where(chosen != 0, counted, 0.0) / DAYS_PER_YEAR
 
 
-def _analysis(returns: Any, figures: Any, rates: Floats, roots: NDArray[np.int64]) -> PerformanceAnalysis:
+def _analysis(returns: Any, padded_figures: Any, rates: Floats, roots: NDArray[np.int64]) -> PerformanceAnalysis:
     """From `DailyReturns` and `Performance` of NumPy's arrays, padded."""
     count = len(rates)
-    found = jax.tree.map(lambda array: array[:count], figures)
+    found = jax.tree.map(lambda array: array[:count], padded_figures)
     present = returns.present[:count]
     reasons = _reasons(found, returns.through_zero[:count], roots)
 
@@ -116,30 +119,32 @@ def _analysis(returns: Any, figures: Any, rates: Floats, roots: NDArray[np.int64
         return np.where(reasons[name] == Reason.NONE, figure, np.nan)
 
     is_fallen = reasons["max_drawdown"] == Reason.NONE
-    ratios = {name: known(name, getattr(found, name)) for name in reasons if name != "mwr"}
+    figures = {name: known(name, getattr(found, name)) for name in reasons if name != "mwr"}
     places = ("max_drawdown_peak", "max_drawdown_trough", "max_drawdown_recovery")
+    others: dict[str, Any] = figures | {name: np.where(is_fallen, getattr(found, name), -1) for name in places}
     return PerformanceAnalysis(
         first=np.argmax(present, axis=1),
         last=present.shape[1] - 1 - np.argmax(present[:, ::-1], axis=1),
         periods=found.periods,
         mwr=known("mwr", rates),
         reasons=reasons,
-        **ratios,
-        **{name: np.where(is_fallen, getattr(found, name), -1) for name in places},
+        **others,
     )
 
 
 def _reasons(found: Any, is_through_zero: NDArray[np.bool_], roots: NDArray[np.int64]) -> Reasons:
     chained = [(Reason.TOO_FEW_OBSERVATIONS, found.periods < 1), (Reason.WEALTH_THROUGH_ZERO, is_through_zero)]
     spread = [*chained, (Reason.TOO_FEW_OBSERVATIONS, found.periods < OBSERVATIONS_MIN)]
+    # Twenty times as much after one day is more a year than a float holds.
+    annual = [*chained, (Reason.TOO_FEW_OBSERVATIONS, ~np.isfinite(found.annualised_return))]
     least = DEVIATION_MIN * PERIODS_PER_YEAR**0.5
     return {
         "twr": first_reason(*chained),
         "mwr": first_reason((Reason.NO_RATE, roots == 0), (Reason.SEVERAL_RATES, roots > 1)),
-        "annualised_return": first_reason(*chained),
+        "annualised_return": first_reason(*annual),
         "annualised_volatility": first_reason(*spread),
         "sharpe_ratio": first_reason(*spread, (Reason.ZERO_VOLATILITY, found.annualised_volatility < least)),
         "sortino_ratio": first_reason(*spread, (Reason.NO_DOWNSIDE, found.downside_deviation < least)),
-        "calmar_ratio": first_reason(*chained, (Reason.NO_DRAWDOWN, found.max_drawdown == 0)),
+        "calmar_ratio": first_reason(*annual, (Reason.NO_DRAWDOWN, found.max_drawdown == 0)),
         "max_drawdown": first_reason(*chained),
     }

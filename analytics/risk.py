@@ -54,6 +54,8 @@ class SampleRisk(NamedTuple):
     ewma_volatility: Float[Array, " portfolio"]
     ledoit_wolf_volatility: Float[Array, " portfolio"]
     marginal: Float[Array, "portfolio instrument"]
+    component: Float[Array, "portfolio instrument"]
+    """Weight times marginal; a portfolio's sum to its volatility."""
     against: Against
 
 
@@ -68,7 +70,7 @@ def sample_risk(weights: Float[Array, "portfolio instrument"], sample: Sample) -
     mean = weights @ (jnp.sum(returns, axis=1) / days)
     moments, variance = _moments(mean, deviations, days)
     year = jnp.sqrt(jnp.asarray(PERIODS_PER_YEAR, dtype=weights.dtype))
-    gradient = (deviations @ instruments.T) / (days - DDOF)
+    gradient = deviations @ instruments.T * (year / (days - DDOF) / moments.deviation)[:, None]
     return SampleRisk(
         observations=days,
         deviations=deviations,
@@ -76,7 +78,8 @@ def sample_risk(weights: Float[Array, "portfolio instrument"], sample: Sample) -
         volatility=moments.deviation * year,
         ewma_volatility=year * _ewma_deviation(mean, deviations, present),
         ledoit_wolf_volatility=year * _ledoit_wolf_deviation(weights, variance, instruments, days),
-        marginal=jnp.where(weights != 0, gradient / moments.deviation[:, None] * year, 0.0),
+        marginal=jnp.where(weights != 0, gradient, 0.0),
+        component=weights * gradient,
         against=_against(mean, deviations, sample),
     )
 
@@ -120,9 +123,9 @@ def _against(mean: Float[Array, " portfolio"], deviations: Float[Array, "portfol
     benchmark_deviations = jnp.where(shared, benchmark - benchmark_mean, 0.0)
     squares = jnp.sum(benchmark_deviations**2)
     active = jnp.where(shared, deviations - benchmark_deviations, 0.0)
-    # Deviations are from the mean of all days; where the benchmark lacks some, what is left has a mean of its own.
+    # Deviations are from the mean of all days; where the benchmark lacks some, what is left has a small mean of its own.
     offset = jnp.sum(active, axis=1) / days
-    spread = jnp.sum(jnp.where(shared, active - offset[:, None], 0.0) ** 2, axis=1)
+    spread = jnp.maximum(jnp.sum(active * active, axis=1) - days * offset**2, 0.0)
     return Against(
         observations=days,
         variance=squares / (days - DDOF),

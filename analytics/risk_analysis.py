@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from analytics import samples, value_at_risk
 from analytics.conventions import CONFIDENCE_LEVELS, DEVIATION_MIN, OBSERVATIONS_MIN, PERIODS_PER_YEAR
-from analytics.jax_setup import jax, jnp
+from analytics.jax_setup import host, jax, jnp
 from analytics.reasons import Reason, Reasons, first_reason
-from analytics.risk import Sample, SampleRisk, risk_of_batch, risk_of_each
+from analytics.risk import Sample, risk_of_batch, risk_of_each
 from analytics.samples import Batch, Gathered, Panel
 from analytics.shapes import bucket
 from analytics.value_at_risk import TailRisk
@@ -56,12 +56,9 @@ def analyse_risk(
     chosen = weights if covered.all() else np.where(covered, weights, 0.0)
     data = samples.panel(returns, benchmark)
     together, alone = samples.batches(chosen, data, days_min=OBSERVATIONS_MIN)
-    found = _nothing_yet(*weights.shape)
-    for batch in together:
-        _put(found, batch, _computed_together(chosen, data, batch))
-    for batch, part in _computed_alone(chosen, data, alone):
-        _put(found, batch, part)
-    return _analysis(found, chosen, has_benchmark=benchmark is not None)
+    parts = [(batch, _computed_together(chosen, data, batch)) for batch in together]
+    parts += _computed_alone(chosen, data, alone)
+    return _analysis(_merged(parts, *weights.shape), chosen, has_benchmark=benchmark is not None)
 
 
 class _Found(NamedTuple):
@@ -83,38 +80,44 @@ class _Found(NamedTuple):
     historical_var: Floats
     historical_cvar: Floats
     marginal: Floats
+    component: Floats
+
+
+def _merged(parts: list[tuple[Batch, _Found]], portfolios: int, instruments: int) -> _Found:
+    if len(parts) == 1 and parts[0][1].marginal.shape == (portfolios, instruments):
+        return parts[0][1]  # All of them on the same days, as most are: nothing is copied.
+    whole = _nothing_yet(portfolios, instruments)
+    for batch, part in parts:
+        for all_of_it, some in zip(whole[:-2], part[:-2], strict=True):
+            all_of_it[batch.portfolios] = some
+        places = np.ix_(batch.portfolios, batch.instruments)
+        whole.marginal[places], whole.component[places] = part.marginal, part.component
+    return whole
 
 
 def _nothing_yet(portfolios: int, instruments: int) -> _Found:
-    counts = {name: np.zeros(portfolios, dtype=np.int64) for name in ("observations", "benchmark_observations")}
-    tails = {
-        name: np.full((portfolios, len(CONFIDENCE_LEVELS)), np.nan) for name in ("historical_var", "historical_cvar")
-    }
-    others = {name: np.full(portfolios, np.nan) for name in _Found._fields if name not in {*counts, *tails, "marginal"}}
-    return _Found(**counts, **tails, **others, marginal=np.zeros((portfolios, instruments)))
-
-
-def _put(found: _Found, batch: Batch, part: _Found) -> None:
-    for whole, some in zip(found[:-1], part[:-1], strict=True):
-        whole[batch.portfolios] = some
-    if part.marginal.shape == found.marginal.shape:
-        found.marginal[:] = part.marginal
-    else:
-        found.marginal[np.ix_(batch.portfolios, batch.instruments)] = part.marginal
+    arrays: dict[str, Any] = {name: np.full(portfolios, np.nan) for name in _Found._fields}
+    arrays |= {name: np.zeros(portfolios, dtype=np.int64) for name in ("observations", "benchmark_observations")}
+    for name in ("historical_var", "historical_cvar"):
+        arrays[name] = np.full((portfolios, len(CONFIDENCE_LEVELS)), np.nan)
+    for name in ("marginal", "component"):
+        arrays[name] = np.zeros((portfolios, instruments))
+    return _Found(**arrays)
 
 
 def _computed_together(weights: Floats, data: Panel, batch: Batch) -> _Found:
-    inputs = samples.gathered(weights, data, batch, samples.shape_of(batch))
-    return _cut(_host(risk_of_batch(*_device(inputs))), batch)
+    shape = bucket(len(batch.portfolios)), bucket(len(batch.instruments))
+    inputs = samples.gathered(weights, data, batch, shape)
+    return _cut(host(risk_of_batch(*_device(inputs))), batch)
 
 
 def _computed_alone(weights: Floats, data: Panel, alone: list[Batch]) -> Iterator[tuple[Batch, _Found]]:
-    for those, (instruments, days) in samples.chunks(alone):
-        inputs = [samples.gathered(weights, data, batch, (1, instruments, days)) for batch in those]
+    for those, (at_once, instruments) in samples.chunks(alone):
+        inputs = [samples.gathered(weights, data, batch, (1, instruments)) for batch in those]
         # What pads the number of portfolios is the last of them once more: there is no empty portfolio with days.
-        inputs += inputs[-1:] * (bucket(len(those)) - len(those))
+        inputs += inputs[-1:] * (at_once - len(those))
         stacked = Gathered(*(np.stack(arrays) for arrays in zip(*inputs, strict=True)))
-        results = _host(risk_of_each(*_device(stacked)))
+        results = host(risk_of_each(*_device(stacked)))
         for number, batch in enumerate(those):
             yield batch, _cut(jax.tree.map(lambda array, number=number: array[number], results), batch)
 
@@ -124,19 +127,15 @@ def _device(inputs: Gathered) -> tuple[Array, Sample]:
     return weights, Sample(*sample)
 
 
-def _host(risk: SampleRisk) -> Any:
-    """The same with NumPy's arrays in place of JAX's."""
-    return jax.tree.map(np.asarray, risk)
-
-
 def _cut(risk: Any, batch: Batch) -> _Found:
-    """Without the padding, and with the tails."""
-    count, days = len(batch.portfolios), int(batch.present.sum())
+    """From a `SampleRisk` of NumPy's arrays: without the padding, and with the tails."""
+    count, days = len(batch.portfolios), len(batch.present)
     mean = risk.moments.mean[:count]
     # Deviations are in the order of returns, so the mean comes off the few that are looked at.
-    tail = value_at_risk.historical(risk.deviations[:count, :days])
+    deviations = risk.deviations[:count, :days]
+    tail = value_at_risk.historical(deviations if batch.present.all() else deviations[:, batch.present])
     return _Found(
-        observations=np.full(count, days),
+        observations=np.full(count, risk.observations),
         benchmark_observations=np.full(count, risk.against.observations),
         benchmark_variance=np.full(count, risk.against.variance),
         mean=mean,
@@ -152,6 +151,7 @@ def _cut(risk: Any, batch: Batch) -> _Found:
         historical_var=tail.value_at_risk - mean[:, None],
         historical_cvar=tail.conditional_value_at_risk - mean[:, None],
         marginal=risk.marginal[:count, : len(batch.instruments)],
+        component=risk.component[:count, : len(batch.instruments)],
     )
 
 
@@ -163,16 +163,15 @@ def _analysis(found: _Found, weights: Floats, *, has_benchmark: bool) -> RiskAna
 
     def known(figure: Floats, name: str) -> Floats:
         lacking = reasons[name] != Reason.NONE
-        if lacking.any():
-            figure[lacking] = np.nan
-        return figure
+        if not lacking.any():
+            return figure
+        return np.where(lacking.reshape(-1, *(1,) * (figure.ndim - 1)), np.nan, figure)
 
     def known_tail(tail: TailRisk, name: str) -> TailRisk:
         return TailRisk(*(known(figure, f"value_at_risk.{name}") for figure in tail))
 
     with np.errstate(divide="ignore", invalid="ignore"):
         information_ratio = found.active_return / found.tracking_error
-    marginal = known(found.marginal, "contributions")
     return RiskAnalysis(
         observations=found.observations,
         volatility=known(found.volatility, "volatility"),
@@ -184,8 +183,8 @@ def _analysis(found: _Found, weights: Floats, *, has_benchmark: bool) -> RiskAna
         historical=known_tail(empirical, "historical"),
         gaussian=known_tail(normal, "gaussian"),
         cornish_fisher=known_tail(moved, "cornish_fisher"),
-        marginal=marginal,
-        component=weights * marginal,
+        marginal=known(found.marginal, "contributions"),
+        component=known(found.component, "contributions"),
         reasons=reasons,
     )
 

@@ -21,8 +21,11 @@ Indices = NDArray[np.intp]
 TOGETHER_MIN: Final = 16
 """Portfolios from which on a matrix of their own is worth it: its covariance costs as much as the products for fifty."""
 
+ALONE_AT_ONCE: Final = 32
+"""Portfolios that are computed each for itself in one call. Fewer are padded to so many: one shape to compile, not many."""
+
 _ELEMENTS_MAX: Final = 2**22
-"""Of the returns of portfolios that are computed each for itself, at a time: 32 MiB."""
+"""Of their returns: 32 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +100,19 @@ class Gathered(NamedTuple):
     benchmark: Floats
 
 
-def gathered(weights: Floats, data: Panel, batch: Batch, shape: tuple[int, int, int]) -> Gathered:
-    """The batch's own weights and days, padded to [portfolio, instrument, day]."""
-    portfolios, instruments, days = shape
-    chosen = _picked(weights, batch.portfolios, batch.instruments)
-    returns = _picked(data.returns, batch.instruments, np.flatnonzero(batch.present))
+def gathered(weights: Floats, data: Panel, batch: Batch, shape: tuple[int, int]) -> Gathered:
+    """The batch's own weights and returns, padded to [portfolio, instrument].
+
+    All batches have the panel's days, and masks for those that are theirs: kernels are compiled for each shape.
+    """
+    portfolios, instruments = shape
+    every_day = np.arange(data.returns.shape[1])
+    days = bucket(len(every_day))
     return Gathered(
-        weights=padded(chosen, (portfolios, instruments)),
-        returns=padded(returns, (instruments, days)),
-        present=padded(np.ones(returns.shape[1], dtype=np.bool_), (days,)),
-        benchmark=padded(data.benchmark[batch.present], (days,), np.nan),
+        weights=padded(_picked(weights, batch.portfolios, batch.instruments), (portfolios, instruments)),
+        returns=padded(_picked(data.returns, batch.instruments, every_day), (instruments, days)),
+        present=padded(batch.present, (days,)),
+        benchmark=padded(data.benchmark, (days,), np.nan),
     )
 
 
@@ -115,18 +121,12 @@ def _picked(matrix: Floats, rows: Indices, columns: Indices) -> Floats:
     return matrix if matrix.shape == (len(rows), len(columns)) else matrix[np.ix_(rows, columns)]
 
 
-def shape_of(batch: Batch) -> tuple[int, int, int]:
-    """The buckets that `batch` fits: portfolios, instruments, days."""
-    return bucket(len(batch.portfolios)), bucket(len(batch.instruments)), bucket(int(batch.present.sum()))
-
-
 def chunks(alone: list[Batch]) -> Iterator[tuple[list[Batch], tuple[int, int]]]:
-    """Portfolios of one bucket of instruments and days, so many at a time as memory allows."""
-    by_shape: dict[tuple[int, int], list[Batch]] = {}
+    """Portfolios whose instruments fit one bucket, and the shape [portfolio, instrument] to compute them in."""
+    by_size: dict[int, list[Batch]] = {}
     for batch in alone:
-        _, instruments, days = shape_of(batch)
-        by_shape.setdefault((instruments, days), []).append(batch)
-    for (instruments, days), those in sorted(by_shape.items()):
-        step = max(1, _ELEMENTS_MAX // (instruments * days))
-        for first in range(0, len(those), step):
-            yield those[first : first + step], (instruments, days)
+        by_size.setdefault(bucket(len(batch.instruments)), []).append(batch)
+    for instruments, those in sorted(by_size.items()):
+        at_once = max(1, min(ALONE_AT_ONCE, _ELEMENTS_MAX // (instruments * len(those[0].present))))
+        for first in range(0, len(those), at_once):
+            yield those[first : first + at_once], (at_once, instruments)

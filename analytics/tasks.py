@@ -30,7 +30,10 @@ class Workers:
 
     def __init__(self, resource: str = RESOURCE) -> None:
         """Blocks for a call to the head node. Raises RayError."""
-        has_own = resource in ray.cluster_resources()  # type: ignore[no-untyped-call]  # it has no annotations
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # it has no annotations
+        has_own = resource in resources
+        self.count = max(1, int(resources[resource if has_own else "CPU"]))
+        """How many tasks the cluster takes at once."""
         self._work: Any = ray.remote(_work).options(
             # On a Ray that was started without the resource, its count of cores is the bound.
             **({"resources": {resource: 1}, "num_cpus": 0} if has_own else {"num_cpus": 1}),

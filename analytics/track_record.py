@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
 from analytics.document import PerformanceDocument
 from analytics.figures import Figures, as_date
@@ -20,7 +20,7 @@ _NOT_RECOVERED = "not_recovered"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrackRecord:
-    """One portfolio's row of an analysis, whose columns are `days`. `opening` is the day that it goes on from, if any."""
+    """One portfolio's row of an analysis, whose columns are its own `days`. `opening` is the day it goes on from, if any."""
 
     analysis: PerformanceAnalysis
     row: int
@@ -78,40 +78,37 @@ class TrackRecord:
 
 def track_records(histories: Sequence[NavHistory], window: int, risk_free_rate: float) -> list[TrackRecord]:
     """Of the last `window` points of each history, going on from the one before; of all where there are no more."""
-    openings = [history.days[-window - 1] if len(history.days) > window else None for history in histories]
-    found: dict[int, TrackRecord] = {}
-    for opening in set(openings):
-        places = [place for place, day in enumerate(openings) if day == opening]
-        found.update(
-            zip(places, _together([histories[place] for place in places], window, risk_free_rate), strict=True)
-        )
-    return [found[place] for place in range(len(histories))]
+    openings = [_opening(history, window) for history in histories]
+    lengths = np.array([min(len(history.days), window) for history in histories])
+    present = np.arange(lengths.max()) < lengths[:, np.newaxis]
 
+    def side_by_side(columns: Iterable[np.ndarray], absent: object) -> np.ndarray:
+        """A row for each history, from its first day on."""
+        rows = np.full(present.shape, absent)
+        rows[present] = np.concatenate([column[-window:] for column in columns])
+        return rows
 
-def _together(histories: Sequence[NavHistory], window: int, risk_free_rate: float) -> list[TrackRecord]:
-    """Those that go on from the same day, or all from nothing."""
-    first = histories[0]
-    opening = first.days[-window - 1] if len(first.days) > window else None
-    days = np.unique(np.concatenate([history.days[-window:] for history in histories]))
-    places = [np.searchsorted(days, history.days[-window:]) for history in histories]
-
-    def side_by_side(name: str) -> Float64[np.ndarray, "portfolio day"]:
-        laid_out = np.zeros((len(histories), len(days)))
-        for row, history in enumerate(histories):
-            laid_out[row, places[row]] = getattr(history, name)[-window:]
-        return laid_out
-
-    present = np.zeros((len(histories), len(days)), dtype=np.bool_)
-    for row, place in enumerate(places):
-        present[row, place] = True
+    days = side_by_side((history.days for history in histories), np.datetime64("NaT", "D"))
     analysis = analyse_performance(
         days,
-        side_by_side("values"),
-        side_by_side("inflows"),
-        side_by_side("outflows"),
+        side_by_side((history.values for history in histories), 0.0),
+        side_by_side((history.inflows for history in histories), 0.0),
+        side_by_side((history.outflows for history in histories), 0.0),
         present,
-        opening_values=None if opening is None else np.array([history.values[-window - 1] for history in histories]),
-        opening_day=opening,
+        opening_values=np.array([value for _, value in openings]),
+        # Where nothing was there before, the day counts for nothing.
+        opening_day=np.array(
+            [day if day is not None else first for (day, _), first in zip(openings, days[:, 0], strict=True)]
+        ),
         risk_free_rate=risk_free_rate,
     )
-    return [TrackRecord(analysis=analysis, row=row, days=days, opening=opening) for row in range(len(histories))]
+    return [
+        TrackRecord(analysis=analysis, row=row, days=days[row], opening=day) for row, (day, _) in enumerate(openings)
+    ]
+
+
+def _opening(history: NavHistory, window: int) -> tuple[np.datetime64 | None, float]:
+    """The day and the value of the point that the window goes on from, if there is one."""
+    if len(history.days) <= window:
+        return None, 0.0
+    return history.days[-window - 1], float(history.values[-window - 1])

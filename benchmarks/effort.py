@@ -25,6 +25,9 @@ class Effort:
     kills: int
     sizes: tuple[int, ...]
     """Portfolios, where costs are followed as counts grow."""
+    batch_sizes: tuple[int, ...]
+    """Portfolios of a batch, each measured `batch_rounds` times."""
+    batch_rounds: int
 
 
 FULL: Final = Effort(
@@ -37,6 +40,8 @@ FULL: Final = Effort(
     commits=2_000,
     kills=20,
     sizes=(1_000, 10_000, 100_000),
+    batch_sizes=(1_000, 20_000),
+    batch_rounds=3,
 )
 QUICK: Final = Effort(
     rounds=2,
@@ -48,4 +53,6 @@ QUICK: Final = Effort(
     commits=500,
     kills=3,
     sizes=(1_000,),
+    batch_sizes=(1_000,),
+    batch_rounds=1,
 )

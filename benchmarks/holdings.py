@@ -43,13 +43,20 @@ def state_url(base_url: str, number: int) -> str:
     return f"{base_url}/api/v1/portfolio/{portfolio(number)}/state"
 
 
+def bought(number: int) -> dict[str, str]:
+    """The transaction that buys 1.5 units of an instrument."""
+    return {
+        "instrument_id": instrument(number),
+        "quantity_change": "1.5",
+        "price": "101.25",
+        "transaction_type": "BUY",
+    }
+
+
 def update(base_url: str, number: int, instruments: Sequence[int]) -> bytes:
     """The request that buys 1.5 units of each of these instruments for a portfolio, in one update."""
-    bought = [
-        {"instrument_id": instrument(one), "quantity_change": "1.5", "price": "101.25", "transaction_type": "BUY"}
-        for one in instruments
-    ]
-    return post(f"{base_url}/api/v1/portfolio/{portfolio(number)}/update", msgspec.json.encode({"updates": bought}))
+    updates = [bought(one) for one in instruments]
+    return post(f"{base_url}/api/v1/portfolio/{portfolio(number)}/update", msgspec.json.encode({"updates": updates}))
 
 
 def updates(base_url: str, count: int, chance: random.Random) -> list[bytes]:

@@ -78,7 +78,7 @@ def scratch_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def stand_on(data_dir: Path, *, standby: bool = True) -> Iterator[Stand]:
+def stand_on(data_dir: Path, *, standby: bool = True, benchmark: str | None = None) -> Iterator[Stand]:
     """The service on what is in `data_dir`. The servers are started as the service does, and only handed to it."""
     with EmbeddedPostgres(data_dir, progress=_tell) as postgres, EmbeddedValkey(data_dir) as valkey:
         settings = Settings(
@@ -87,6 +87,7 @@ def stand_on(data_dir: Path, *, standby: bool = True) -> Iterator[Stand]:
             postgres_dsn=postgres.dsn,
             redis_url=valkey.url,
             standby=standby,
+            benchmark=benchmark,
         )
         service = Service(settings, _tell)
         with service.running() as gateway, service.serving():

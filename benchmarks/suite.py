@@ -6,13 +6,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from benchmarks import (
+    analytics_reads,
+    batch_analysis,
     bulk_writes,
     cache_reads,
     failover_kills,
     holdings,
     machine,
     noops,
+    optimisers,
     paced_reads,
+    risk_set,
     saturated_reads,
     saturated_writes,
     scale,
@@ -37,6 +41,10 @@ _ALONE: Final[Mapping[str, Callable[[Stand, Effort], Section]]] = {
 _APART: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "failover": failover_kills.measure,
     "scale": scale.measure,
+    "batch": batch_analysis.measure,
+    "risk": risk_set.measure,
+    "optimise": optimisers.measure,
+    "analytics": analytics_reads.measure,
 }
 NAMES: Final = (*_BESIDE_PEER, *_ALONE, *_APART)
 

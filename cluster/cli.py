@@ -14,6 +14,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "up": "up:up",
     "serve-child": "serve_child:serve_child",
     "load": "load:load",
+    "analyze": "analyze:analyze",
     "prices": "prices:prices",
     "status": "status:status",
     "query": "query:query",

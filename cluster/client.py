@@ -32,6 +32,10 @@ from actors.gateway import Gateway, MarkCounts
 from actors.names import NAMESPACE
 from actors.protocol import Method, UpdateOutcome, pack
 from actors.shard_status import ShardStatus
+from analytics.document import WINDOW_DEFAULT, AnalysisTerms, PortfolioAnalytics
+from analytics.optimise.answer import OptimiseAnswer
+from analytics.optimise.request import OptimiseRequest
+from cluster.client_analyst import client_analyst
 from cluster.handles import HandleCaller
 from cluster.settings import Settings
 from portfolio import ids
@@ -39,9 +43,18 @@ from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
 from portfolio.errors import OutcomeUnknown, PortfolioError, Unavailable
 from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
 from portfolio.sharding import ShardMap
+from serve_app.analyst import Analyst
 from serve_app.batches import newest_marks, result_of
 from serve_app.problems import form_error
-from serve_app.schemas import KeyedUpdate, MarkUpdate, PortfolioOpening, PortfolioUpdate, PositionUpdate, StatusChange
+from serve_app.schemas import (
+    AnalysisQuery,
+    KeyedUpdate,
+    MarkUpdate,
+    PortfolioOpening,
+    PortfolioUpdate,
+    PositionUpdate,
+    StatusChange,
+)
 from serve_app.wire import UpdateResult
 
 Number = Decimal | int | str
@@ -51,6 +64,8 @@ _LISTENING_S: Final = 3.0
 _PAUSE_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _STATES: Final = msgspec.json.Decoder(StateDocument)
 _POSITIONS: Final = msgspec.json.Decoder(list[PositionDocument])
+_ANALYTICS: Final = msgspec.json.Decoder(PortfolioAnalytics)
+_OPTIMISED: Final = msgspec.json.Decoder(OptimiseAnswer)
 _MODULI: Final = msgspec.msgpack.Decoder(dict[ShardId, int])
 
 
@@ -103,15 +118,18 @@ class AsyncClient:
     Decimal, int or text; a float is refused, because it may not be the number that was meant.
     """
 
-    def __init__(self, gateway: Gateway, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, gateway: Gateway, patience_s: float = PATIENCE_S, benchmark: str | None = None) -> None:
         self._gateway = gateway
         self._patience_s = patience_s
+        self._usual_terms = AnalysisTerms(benchmark=benchmark)
+        self._analyst: Analyst | None = None
 
     @classmethod
     async def connect(cls, settings: Settings | None = None) -> Self:
         """A client of the service that runs here, or at PORTFOLIO_RAY_ADDRESS. Raises ConnectionError."""
-        await asyncio.to_thread(attach, settings)
-        return cls(await _patiently(gateway_by_handles, PATIENCE_S))
+        wanted = settings or Settings()
+        await asyncio.to_thread(attach, wanted)
+        return cls(await _patiently(gateway_by_handles, PATIENCE_S), benchmark=wanted.benchmark)
 
     async def create(
         self,
@@ -197,6 +215,40 @@ class AsyncClient:
         answer = await self._asked(lambda: self._gateway.positions(ids.portfolio_id(portfolio_id)))
         return _POSITIONS.decode(answer.body or b"")
 
+    async def analytics(
+        self,
+        portfolio_id: str,
+        *,
+        window: int = WINDOW_DEFAULT,
+        benchmark: str | None = None,
+        risk_free_rate: float = 0.0,
+    ) -> PortfolioAnalytics:
+        """Performance, risk and stress of the state now. The first call of a process waits for a worker to start.
+
+        Raises PortfolioNotFound, InvalidRequest or AnalyticsUnavailable.
+        """
+        asked = {"window": window, "benchmark": benchmark, "risk_free_rate": risk_free_rate}
+        query = _formed(AnalysisQuery.model_validate, asked)
+        analyst = await self._analyst_of_this()
+        terms = query.terms(analyst.usual_terms)
+        answer = await self._asked(lambda: analyst.analytics(ids.portfolio_id(portfolio_id), terms))
+        return _ANALYTICS.decode(answer.body or b"")
+
+    async def optimize(self, portfolio_id: str, wanted: OptimiseRequest | Mapping[str, Any]) -> OptimiseAnswer:
+        """The best weights within limits, and the trades that lead there, as `update` takes them. Nothing is booked.
+
+        Raises PortfolioNotFound, InvalidRequest, StatusForbids or AnalyticsUnavailable.
+        """
+        request = _formed(OptimiseRequest.model_validate, wanted)
+        analyst = await self._analyst_of_this()
+        answer = await self._asked(lambda: analyst.optimise(ids.portfolio_id(portfolio_id), request))
+        return _OPTIMISED.decode(answer.body or b"")
+
+    async def _analyst_of_this(self) -> Analyst:
+        if self._analyst is None:
+            self._analyst = await self._asked(lambda: client_analyst(self._gateway, self._usual_terms))
+        return self._analyst
+
     async def update_marks(self, marks: Iterable[MarkUpdate | Mapping[str, Any]]) -> MarkCounts:
         """Set market prices; of several for one instrument the newest counts. Durable when it returns."""
         formed = [_formed(MarkUpdate.model_validate, mark) for mark in marks]
@@ -267,6 +319,14 @@ class Client:
     def positions(self, portfolio_id: str) -> list[PositionDocument]:
         """See AsyncClient.positions."""
         return self._wait(self._client.positions(portfolio_id))
+
+    def analytics(self, portfolio_id: str, **terms: Any) -> PortfolioAnalytics:
+        """See AsyncClient.analytics."""
+        return self._wait(self._client.analytics(portfolio_id, **terms))
+
+    def optimize(self, portfolio_id: str, wanted: OptimiseRequest | Mapping[str, Any]) -> OptimiseAnswer:
+        """See AsyncClient.optimize."""
+        return self._wait(self._client.optimize(portfolio_id, wanted))
 
     def update_marks(self, marks: Iterable[MarkUpdate | Mapping[str, Any]]) -> MarkCounts:
         """See AsyncClient.update_marks."""

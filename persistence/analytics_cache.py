@@ -19,7 +19,7 @@ from portfolio.ids import PortfolioId
 ANALYTICS_TTL_S: Final = 900
 TIMEOUT_S: Final = 0.1
 """Computing takes less than a Redis that answers later."""
-_REST_S: Final = 5.0
+REST_S: Final = 5.0
 """How long a Redis that has failed is left alone."""
 
 # As in the mirror, places are compared as zero-padded text, here without the terms behind them.
@@ -91,7 +91,7 @@ class RedisAnalyticsCache:
             async with asyncio.timeout(TIMEOUT_S):
                 return await call()
         except (RedisError, OSError, TimeoutError):
-            self._rests_until = time.monotonic() + _REST_S
+            self._rests_until = time.monotonic() + REST_S
         except RuntimeError:
             # What uvloop says of a connection that was reset. redis-py does not know it for that, and would use it again.
             await self._redis.connection_pool.disconnect()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from ray import ObjectRef
@@ -15,23 +15,32 @@ from ray import ObjectRef
 from actors.gateway import Gateway
 from actors.protocol import Answer
 from analytics.document import AnalysisTerms
+from analytics.optimise.request import OptimiseRequest
 from analytics.tasks import Job, Workers
 from persistence.analytics_cache import Figures, RedisAnalyticsCache
 from persistence.analytics_source import PostgresSource
-from persistence.price_store import PostgresPriceStore
-from portfolio.errors import Overloaded, PortfolioError
+from portfolio.errors import AnalyticsUnavailable, Overloaded, Unavailable
 from portfolio.ids import PortfolioId
 from serve_app import analytics_jobs
-from serve_app.analytics_jobs import Analysed
+from serve_app.analytics_jobs import Computed
 
 UNDER_WAY_MAX: Final = 32
 """Computations that one process has asked for. Each takes some 20 ms of a worker's time, so the last waits about a second."""
-TIMEOUT_S: Final = 30.0
-"""A worker's first task loads JAX and kernels, some 10 s of a busy core."""
+ANSWER_S: Final = 30.0
+"""How long a caller waits. A worker's first task loads JAX and compiles, which takes some 6 s of a core."""
+JOB_S: Final = 300.0
+"""After so long a worker is taken to hang, and ended. One that is only slow goes on, for whoever asks again."""
 WARM_UP_PORTFOLIOS: Final = 20
 FORMAT: Final = 1
 """Grows when the same state gives other figures, or a document of another form."""
 Result = TypeVar("Result")
+
+
+class Prices(Protocol):
+    """Where prices are kept."""
+
+    async def generation(self) -> int:
+        """A number that grows whenever they change. Raises ShardUnavailable."""
 
 
 class Analyst:
@@ -40,7 +49,7 @@ class Analyst:
     def __init__(
         self,
         gateway: Gateway,
-        prices: PostgresPriceStore,
+        prices: Prices,
         source: PostgresSource,
         workers: Workers,
         usual_terms: AnalysisTerms,
@@ -68,12 +77,19 @@ class Analyst:
         if body is not None:
             return Answer(body, _tag(wanted), owner=state.owner)
         # Whoever asks for the same meanwhile waits for the same.
-        computed = await self._once(wanted, partial(self._computed, wanted, terms))
+        computed = await self._once(wanted, partial(self._analysed, wanted, terms))
         return msgspec.structs.replace(computed, owner=state.owner)
+
+    async def optimise(self, portfolio_id: PortfolioId, request: OptimiseRequest) -> Answer:
+        """The answer as JSON, and the entity tag of the state that its trades are for.
+
+        Raises InvalidRequest, StatusForbids, and as `analytics` does.
+        """
+        return await self._once(object(), partial(self._optimised, portfolio_id, request))
 
     async def warm_up(self) -> None:
         """Have a worker load what it needs for these portfolios, which is most of what it needs for any."""
-        await self._workers.run(analytics_jobs.load, timeout_s=TIMEOUT_S)
+        await self._workers.run(analytics_jobs.load, timeout_s=JOB_S)
         for summary in await self._gateway.page("", WARM_UP_PORTFOLIOS, None):
             await self.analytics(PortfolioId(summary.portfolio_id), self.usual_terms)
 
@@ -89,14 +105,18 @@ class Analyst:
         )
 
     async def _once(self, key: object, make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """What `make` gives. It goes on when its caller goes away, as its task does. Raises Overloaded."""
+        """What `make` gives. It goes on when its caller goes away, as its job does. Raises Overloaded or AnalyticsUnavailable."""
         task = self._under_way.get(key)
         if task is None:
             if len(self._under_way) >= UNDER_WAY_MAX:
                 raise Overloaded(f"{UNDER_WAY_MAX} computations are under way", limit=UNDER_WAY_MAX)
             task = self._under_way[key] = asyncio.create_task(make())
             task.add_done_callback(partial(self._ended, key))
-        result: Result = await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                result: Result = await asyncio.shield(task)
+        except TimeoutError as error:
+            raise AnalyticsUnavailable(f"there is no result after {ANSWER_S:g} s") from error
         return result
 
     def _ended(self, key: object, task: asyncio.Task[Any]) -> None:
@@ -105,23 +125,31 @@ class Analyst:
             # All who waited may have gone; asyncio would complain of an error that nobody has seen.
             task.exception()
 
-    async def _computed(self, wanted: Figures, terms: AnalysisTerms) -> Answer:
+    async def _analysed(self, wanted: Figures, terms: AnalysisTerms) -> Answer:
         packed_book = await self._gateway.packed_book(wanted.portfolio_id)
-        found: Analysed = await self._worked(wanted.generation, analytics_jobs.analysed, packed_book, terms)
+        found = await self._worked(wanted.generation, analytics_jobs.analysed, packed_book, self._source, terms)
         # The portfolio may have changed since it was asked for its state.
         figures = replace(wanted, version=found.version, revaluation=found.revaluation)
         self._keep(figures, found.body)
         return Answer(found.body, _tag(figures))
 
-    async def _worked(self, generation: int, job: Job, *arguments: Any) -> Any:
-        """What `job` returns of the source, the prices and these arguments."""
+    async def _optimised(self, portfolio_id: PortfolioId, request: OptimiseRequest) -> Answer:
+        packed_book, generation = await asyncio.gather(
+            self._gateway.packed_book(portfolio_id), self._prices.generation()
+        )
+        found = await self._worked(generation, analytics_jobs.optimised, packed_book, request)
+        return Answer(found.body, f'"{found.version}.{found.revaluation}"')
+
+    async def _worked(self, generation: int, job: Job, *arguments: Any) -> Computed:
+        """What `job` makes of the prices and these arguments."""
         prices = self._panel.of(generation)
         try:
-            return await self._workers.run(job, self._source, prices, *arguments, timeout_s=TIMEOUT_S)
-        except PortfolioError:
+            found: Computed = await self._workers.run(job, prices, *arguments, timeout_s=JOB_S)
+        except Unavailable:
             # It may have been for want of prices; they are read again next time.
             self._panel.forget(prices)
             raise
+        return found
 
     def _keep(self, figures: Figures, body: bytes) -> None:
         """Show it in the cache, which the caller does not wait for."""

@@ -1,4 +1,4 @@
-"""Routes of the analytics of one portfolio."""
+"""Routes of one portfolio's analytics, and of its optimisation."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from analytics.document import WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, AnalysisTerms, PortfolioAnalytics
-from portfolio import ids
+from analytics.document import PortfolioAnalytics
+from analytics.optimise.answer import OptimiseAnswer
+from analytics.optimise.request import OptimiseRequest
 from portfolio.ids import PortfolioId
-from serve_app.analytics_examples import ANALYTICS
-from serve_app.answering import unless_known
+from serve_app.analytics_examples import ANALYTICS, OPTIMISE, OPTIMISED
+from serve_app.answering import answered, unless_known
 from serve_app.backend import backend_of
+from serve_app.bodies import json_body, read
 from serve_app.headers import known_tags
-from serve_app.portfolios import BASE_PATH, NoneMatchHeader, PortfolioPath
+from serve_app.portfolios import BASE_PATH, STATE_TAG, NoneMatchHeader, PortfolioPath
 from serve_app.problems import documented
+from serve_app.schemas import AnalysisQuery
 
 router = APIRouter(prefix=BASE_PATH)
-
-Window = Annotated[int, Query(ge=WINDOW_MIN, le=WINDOW_MAX, description="Daily returns that are looked at.")]
-Benchmark = Annotated[
-    str | None, Query(pattern=ids.INSTRUMENT_ID_PATTERN, description="An instrument; default: the service's.")
-]
-Rate = Annotated[float, Query(gt=-1, le=10, allow_inf_nan=False, description="Risk-free, a year.")]
 
 _ERRORS: Final = (
     "portfolio-not-found",
@@ -52,16 +49,29 @@ _ETAG: Final[dict[str, Any]] = {
 async def read_analytics(
     request: Request,
     portfolio_id: PortfolioPath,
-    *,
-    window: Window = WINDOW_DEFAULT,
-    benchmark: Benchmark = None,
-    risk_free_rate: Rate = 0.0,
+    wanted: Annotated[AnalysisQuery, Query()],
     if_none_match: NoneMatchHeader = None,
 ) -> Response:
-    """Performance, risk of today's holdings and stress, of the state now. A figure that cannot be computed is null, with the reason."""
+    """Performance, risk of today's holdings and stress, of the state now. What cannot be computed is null, with the reason."""
     analyst = backend_of(request).analyst
-    terms = AnalysisTerms(
-        window=window, benchmark=benchmark or analyst.usual_terms.benchmark, risk_free_rate=risk_free_rate
-    )
-    answer = await analyst.analytics(PortfolioId(portfolio_id), terms, known_tags(if_none_match))
-    return unless_known(answer, known_tags(if_none_match))
+    tags = known_tags(if_none_match)
+    answer = await analyst.analytics(PortfolioId(portfolio_id), wanted.terms(analyst.usual_terms), tags)
+    return unless_known(answer, tags)
+
+
+@router.post(
+    "/portfolio/{id}/optimize",
+    response_model=OptimiseAnswer,
+    responses={
+        200: {"headers": STATE_TAG, "content": {"application/json": {"example": OPTIMISED}}},
+        **documented(*_ERRORS, "status-forbids", "body-too-large"),
+    },
+    openapi_extra=json_body(OptimiseRequest, OPTIMISE),
+)
+async def optimize(request: Request, portfolio_id: PortfolioPath) -> Response:
+    """The best weights within limits, and the trades that lead there, ready to be posted as an update. Nothing is booked.
+
+    Limits that exclude each other are no error: `status` is `infeasible`, and `solver.conflict` names them.
+    """
+    wanted = await read(request, OptimiseRequest)
+    return answered(await backend_of(request).analyst.optimise(PortfolioId(portfolio_id), wanted), 200)

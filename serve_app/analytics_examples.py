@@ -1,4 +1,4 @@
-"""Examples of analytics for the OpenAPI document: one holding, without a benchmark."""
+"""Examples of analytics and optimisation for the OpenAPI document: one holding, without a benchmark."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ ANALYTICS: Final[dict[str, Any]] = {
         "max_drawdown_recovery": None,
     },
     "risk": {
+        "observations": 252,
         "volatility": 0.1142,
         "ewma_volatility": 0.1203,
         "ledoit_wolf_volatility": 0.1142,
@@ -90,5 +91,51 @@ ANALYTICS: Final[dict[str, Any]] = {
         "risk.beta": "no_benchmark",
         "risk.tracking_error": "no_benchmark",
         "risk.information_ratio": "no_benchmark",
+    },
+}
+
+OPTIMISE: Final[dict[str, Any]] = {
+    "objective": "minimum_variance",
+    "instruments": ["AAPL", "MSFT"],
+    "window": 252,
+    "weight": {"lower": 0.0, "upper": 0.6},
+    "invested": {"lower": 1.0, "upper": 1.0},
+    "turnover_max": 2.0,
+    "trade_value_min": "100",
+}
+OPTIMISED: Final[dict[str, Any]] = {
+    "portfolio_id": "GROWTH-1",
+    "version": 3,
+    "as_of": "2025-06-21T10:00:00.000000Z",
+    "objective": "minimum_variance",
+    "status": "solved",
+    "weights": {"AAPL": 0.4, "MSFT": 0.6},
+    "achieved_weights": {"AAPL": 0.39683794, "MSFT": 0.59569591},
+    "trades": [
+        {
+            "instrument_id": "AAPL",
+            "quantity_change": 1.00000000,
+            "price": 196.45000000,
+            "transaction_type": "BUY",
+        },
+        {
+            "instrument_id": "MSFT",
+            "quantity_change": 62.00000000,
+            "price": 480.40000000,
+            "transaction_type": "BUY",
+        },
+    ],
+    "cash_after": 372.75,
+    "objective_value": 0.0312,
+    "expected_return": 0.0941,
+    "volatility": 0.1766,
+    "solver": {
+        "status": "solved",
+        "iterations": 9,
+        "primal_residual": 1.1e-16,
+        "dual_residual": 3.2e-16,
+        "gap": 2.4e-12,
+        "binding": ["weight MSFT <= 0.6"],
+        "conflict": [],
     },
 }

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from analytics.optimise.request import OptimiseRequest
 from serve_app.problems import FieldError, Problem
 from serve_app.schemas import MarkBatch, PortfolioOpening, PortfolioUpdate, Query, StatusChange, UpdateBatch
 
@@ -25,6 +26,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     StatusChange,
     UpdateBatch,
     MarkBatch,
+    OptimiseRequest,
     Query,
     Problem,
     FieldError,

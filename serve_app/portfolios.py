@@ -59,18 +59,20 @@ _WRITE_ERRORS: Final = (
     "idempotency-key-reused",
     "outcome-unknown",
 )
-_ETAG: Final[dict[str, Any]] = {
+STATE_TAG: Final[dict[str, Any]] = {
     "ETag": {"description": '`"<version>.<revaluation>"`', "schema": {"type": "string"}},
 }
 _WRITTEN: Final[dict[str, Any]] = {
-    **_ETAG,
+    **STATE_TAG,
     "Idempotent-Replayed": {"description": "`true` where this was booked before", "schema": {"type": "string"}},
 }
 _OPENED: Final[dict[str, Any]] = {
     **_WRITTEN,
     "Location": {"description": "Where the state is", "schema": {"type": "string"}},
 }
-_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The caller has this.", "headers": _ETAG}}
+_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "The caller has this.", "headers": STATE_TAG}
+}
 
 
 def _stated(status: int, headers: dict[str, Any], *codes: str) -> dict[int | str, dict[str, Any]]:
@@ -118,7 +120,7 @@ async def list_portfolios(
     return _page(shown, cursor_of(shown[-1].portfolio_id) if len(found) > limit else None)
 
 
-@router.get("/portfolio/{id}/state", responses={**_stated(200, _ETAG, *_READ_ERRORS), **_UNCHANGED})
+@router.get("/portfolio/{id}/state", responses={**_stated(200, STATE_TAG, *_READ_ERRORS), **_UNCHANGED})
 async def read_state(
     request: Request,
     portfolio_id: PortfolioPath,
@@ -151,7 +153,7 @@ async def _read_past(
     "/portfolio/{id}/positions",
     response_model=list[PositionDocument],
     responses={
-        200: {"headers": _ETAG, "content": {"application/json": {"example": examples.STATE["positions"]}}},
+        200: {"headers": STATE_TAG, "content": {"application/json": {"example": examples.STATE["positions"]}}},
         **_UNCHANGED,
         **documented(*_READ_ERRORS),
     },

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from analytics.document import WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, AnalysisTerms
 from analytics.sql.format import Format
 from portfolio import ids, money
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
@@ -188,6 +189,24 @@ class StatusChange(Wire):
         """What the core is asked to do."""
         return ChangeStatus(
             portfolio_id=portfolio_id, status=self.status, idempotency_key=key, expected_version=expected_version
+        )
+
+
+class AnalysisQuery(Wire):
+    """How a portfolio is to be analysed."""
+
+    window: Annotated[int, Field(ge=WINDOW_MIN, le=WINDOW_MAX, description="How many daily returns are looked at.")] = (
+        WINDOW_DEFAULT
+    )
+    benchmark: Annotated[
+        InstrumentIdText | None, Field(description="The instrument to compare with; default: the service's.")
+    ] = None
+    risk_free_rate: Annotated[float, Field(gt=-1, le=10, allow_inf_nan=False, description="A year's.")] = 0.0
+
+    def terms(self, usual: AnalysisTerms) -> AnalysisTerms:
+        """The same, with the service's benchmark where none is named."""
+        return AnalysisTerms(
+            window=self.window, benchmark=self.benchmark or usual.benchmark, risk_free_rate=self.risk_free_rate
         )
 
 

@@ -141,6 +141,7 @@ class OptimiseRequest(Form):
         for name, group in self.groups.items():
             _check_named_once(f"groups.{name}.instruments", group.instruments)
         self._check_what_is_known()
+        self._check_signs()
         self._check_tracking()
         self._check_what_the_objective_takes()
         return self
@@ -160,6 +161,12 @@ class OptimiseRequest(Form):
             if unknown := sorted(set(names) - known):
                 raise ValueError(f"{field} has {unknown[0]}, which is not in instruments")
 
+    def _check_signs(self) -> None:
+        """A short that is asked for in a long-only portfolio is a mistake that no solver need tell of."""
+        for field, limits in {"weight": self.weight, **self.bounds}.items():
+            if self.long_only and limits.upper is not None and limits.upper < 0:
+                raise ValueError(f"{field} has an upper limit of {limits.upper:g}, but long_only is true")
+
     def _check_tracking(self) -> None:
         given = (self.benchmark is not None) + bool(self.benchmark_weights)
         if self.objective is Objective.TRACKING and given != 1:
@@ -172,6 +179,8 @@ class OptimiseRequest(Form):
             raise ValueError(f"{self.objective} takes no {field}")
         if self.objective is Objective.RISK_PARITY and not self.long_only:
             raise ValueError("risk_parity is long only")
+        if self.objective is Objective.RISK_PARITY and not (self.invested.upper and self.invested.upper > 0):
+            raise ValueError("risk_parity needs an invested.upper above 0, which weights then sum to")
         if self.budgets and self.objective is not Objective.RISK_PARITY:
             raise ValueError(f"budgets are for risk_parity, not for {self.objective}")
 

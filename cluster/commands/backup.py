@@ -16,6 +16,7 @@ from persistence.backup.manifest import Manifest
 from persistence.backup.restore import open_backup, restore_backup
 from persistence.backup.take import take_backup
 from persistence.embedded.errors import EmbeddedServerError
+from persistence.whole_file import FileNotWritten
 from portfolio.errors import PortfolioError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -54,7 +55,7 @@ def _orderly_end() -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except (BackupError, EmbeddedServerError, PortfolioError, OSError) as error:
+    except (BackupError, EmbeddedServerError, FileNotWritten, PortfolioError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

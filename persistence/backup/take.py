@@ -16,8 +16,8 @@ from persistence.backup import tools
 from persistence.backup.archive import write_archive
 from persistence.backup.manifest import FORMAT, Dump, Manifest, read_contents
 from persistence.backup.session import unhurried
-from persistence.backup.whole_file import whole_file
 from persistence.statements import SQL
+from persistence.whole_file import whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _Snapshot:
 def take_backup(dsn: str, path: Path, *, overwrite: bool = False) -> Manifest:
     """Write a backup of the database to a new file; commits go on meanwhile and are not in it.
 
-    Raises a kind of BackupError, or ShardUnavailable if Postgres cannot be reached; then `path` is as it was.
+    Raises a kind of BackupError or FileNotWritten, or ShardUnavailable if Postgres cannot be reached; then `path` is as it was.
     """
     with whole_file(path, overwrite=overwrite) as file, _snapshot(dsn) as snapshot:
         contents = read_contents(snapshot.connection)

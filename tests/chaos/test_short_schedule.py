@@ -13,7 +13,7 @@ from tests.chaos.schedule import HURRIED
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
 
-PLAYED_S: Final = 30.0
+PLAYED_S: Final = 20.0
 STRUCK_MIN: Final = 0.2
 """Share of the light kinds. What is to be struck may not have come back yet, and a slow machine runs out of time."""
 

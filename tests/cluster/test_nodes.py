@@ -275,6 +275,7 @@ async def test_a_node_that_stalls_for_a_while_is_not_lost(spread: Spread) -> Non
     assert sorted(process.pid for process in [node.raylet(), *node.shards()]) == before
 
 
+@pytest.mark.soak
 async def test_rebalance_and_drain_move_shards_while_clients_write(
     spread: Spread, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,7 @@ async def test_a_killed_standby_comes_back_and_hurts_nobody(service: ServiceProc
     assert actor_of(service, 1) == spare.actor
 
 
+@pytest.mark.soak
 async def test_an_upgrade_replaces_the_standby_too(service: ServiceProcess) -> None:
     standby = await standing_by()
     process = psutil.Process(await asyncio.to_thread(pid_of_actor, standby.actor))

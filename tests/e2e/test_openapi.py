@@ -19,6 +19,8 @@ ROUTES = {
     ("get", "/api/v1/portfolio/{id}/positions"): {200, 304, 404, 422, 429, 503},
     ("get", "/api/v1/portfolio/{id}/transactions"): {200, 404, 422, 429, 503},
     ("post", "/api/v1/portfolio/{id}/status"): {200, 404, 409, 412, 413, 422, 429, 503},
+    ("get", "/api/v1/portfolio/{id}/analytics"): {200, 304, 404, 422, 429, 503},
+    ("post", "/api/v1/portfolio/{id}/optimize"): {200, 404, 409, 413, 422, 429, 503},
     ("post", "/api/v1/updates"): {200, 413, 422, 429, 503},
     ("post", "/api/v1/marks"): {200, 413, 422, 429, 503},
     ("post", "/api/v1/analytics/query"): {200, 413, 422, 429, 503},

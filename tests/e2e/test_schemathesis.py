@@ -45,6 +45,8 @@ OPERATIONS = [
     ("GET", "/api/v1/portfolio/{id}/positions"),
     ("GET", "/api/v1/portfolio/{id}/transactions"),
     ("POST", "/api/v1/portfolio/{id}/status"),
+    ("GET", "/api/v1/portfolio/{id}/analytics"),
+    ("POST", "/api/v1/portfolio/{id}/optimize"),
     ("POST", "/api/v1/updates"),
     ("POST", "/api/v1/marks"),
     ("GET", "/healthz"),

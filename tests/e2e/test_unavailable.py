@@ -161,7 +161,8 @@ async def test_a_shard_that_is_killed_loses_nothing_and_comes_back(service: Runn
                 assert (await http.get(f"{API}/portfolio/{pair.other}/state")).status_code == 200
                 await asyncio.sleep(0.02)
         state = exact(await http.get(f"{API}/portfolio/{pair.disturbed}/state"))
-    assert refusals
+    # A standby may be so quick that nobody was refused.
+    assert pair.shard_pid not in shard_processes(service)
     assert refusals.keys() <= {"shard-unavailable", "outcome-unknown"}
     assert (state["version"], state["cash_balance"]) == (count + 1, count)
 

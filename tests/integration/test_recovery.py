@@ -99,7 +99,7 @@ def _settled(running: RunningShard) -> dict[PortfolioId, tuple[str, bytes, bytes
 
 
 FEW = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     database=None,

@@ -152,6 +152,28 @@ async def test_pages_during_splits_have_every_portfolio_once(shards: Shards) -> 
     assert await _listed(gateway, 5) == expected
 
 
+async def test_the_ids_of_all_are_found_once_by_the_shard_that_has_each(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.service.IDS_MAX", 3)
+    found = await gateway.portfolio_ids()
+    moduli = {ShardId(0): 8, ShardId(1): 4, ShardId(2): 4, ShardId(3): 4, ShardId(4): 8}
+    assert found == {
+        shard_id: sorted(portfolio(number) for number in range(COUNT) if _owner(number, moduli) == shard_id)
+        for shard_id in moduli
+    }
+
+
+async def test_ids_asked_for_during_splits_are_all_there_once(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.service.IDS_MAX", 5)
+    gateway = Gateway(shards, ShardMap.even(2))
+    splitting = asyncio.ensure_future(_split_all(shards))
+    while not splitting.done():
+        found = await gateway.portfolio_ids()
+        assert sorted(name for names in found.values() for name in names) == sorted(map(portfolio, range(COUNT)))
+    await splitting
+
+
 async def _split_all(shards: Shards) -> None:
     for shard_id in (0, 1, 2, 3):
         await asyncio.sleep(0.005)

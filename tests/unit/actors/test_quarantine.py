@@ -107,6 +107,15 @@ async def test_every_read_is_refused_and_the_list_leaves_it_out(database: Memory
         assert b'"P-1"' not in (page.body or b"")
 
 
+async def test_it_is_among_the_ids_of_all(database: MemoryDatabase) -> None:
+    _spoil(database, 3)
+    async with memory_shard(database) as running:
+        ids = running.shard.books.ids_following
+        assert ids("", 10) == [portfolio(1), portfolio(2)]
+        assert ids("", 1) == [portfolio(1)]
+        assert ids(portfolio(1), 10) == [portfolio(2)]
+
+
 async def test_among_many_updates_only_its_own_fail(database: MemoryDatabase) -> None:
     _spoil(database, 3)
     async with memory_shard(database) as running:

@@ -35,7 +35,9 @@ CONTRACT = {
     "portfolio-quarantined": 503,
 }
 RETRY_AFTER = {
-    **dict.fromkeys(("overloaded", "shard-unavailable", "outcome-unknown", "wrong-shard"), "1"),
+    **dict.fromkeys(
+        ("overloaded", "shard-unavailable", "analytics-unavailable", "outcome-unknown", "wrong-shard"), "1"
+    ),
     "portfolio-quarantined": "60",
 }
 INTERNAL = {"corrupt", "deposed"}

@@ -9,8 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from persistence.backup.errors import BackupError, BackupRefused
 from persistence.embedded.home import sync_directory
+
+
+class FileNotWritten(RuntimeError):
+    """A file cannot be written; whatever has its name is as it was."""
+
+
+class FileRefused(FileNotWritten):
+    """Writing it would overwrite something; nothing was touched."""
 
 
 @contextmanager
@@ -18,9 +25,9 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """A new file of mode 0600 that takes the name `path` once the block has ended well and all is on disk.
 
     Whoever is killed meanwhile leaves `path` as it was, and beside it a file `.NAME.unfinished-*`.
-    Raises BackupRefused if `path` exists and is not to be overwritten, BackupError if it cannot be written.
+    Raises FileRefused if `path` exists and is not to be overwritten, FileNotWritten if it cannot be written.
     """
-    _require_free(path, overwrite)
+    require_free(path, overwrite=overwrite)
     try:
         # Beside it, since only within one file system is a rename one step. Its mode is 0600 from the start.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.unfinished-", dir=path.parent)
@@ -31,17 +38,18 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(descriptor)
             # Again, because somebody may have come first meanwhile.
-            _require_free(path, overwrite)
+            require_free(path, overwrite=overwrite)
             unfinished.replace(path)
             sync_directory(path.parent)
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise BackupError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise FileNotWritten(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _require_free(path: Path, overwrite: bool) -> None:
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Raises FileRefused if a whole file would not be given this name, for who would rather know before the work."""
     if path.is_dir():
-        raise BackupRefused(f"{path} is a directory: name a file")
+        raise FileRefused(f"{path} is a directory: name a file")
     if path.exists() and not overwrite:
-        raise BackupRefused(f"{path} exists already: --force overwrites it")
+        raise FileRefused(f"{path} exists already: --force overwrites it")

@@ -1,0 +1,148 @@
+"""From a request and a marked book to weights, and to trades that the core books."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analytics.optimise.answer import OptimiseAnswer, SolveStatus
+from analytics.optimise.portfolio import optimise_portfolio
+from analytics.optimise.request import OptimiseRequest
+from analytics.panel import PricePanel
+from portfolio.book import Book, Mark, MarkedBook
+from portfolio.decide import decide
+from portfolio.errors import InvalidRequest, StatusForbids
+from portfolio.ids import InstrumentId
+from portfolio.status import Status
+from portfolio.transactions import Transaction
+from tests.analytics.samples import real_prices
+from tests.oracles.builders import NOW, book_of, minutes, transaction, update
+
+APPLE, EXXON, MORGAN = map(InstrumentId, ("AAPL", "XOM", "JPM"))
+UNIVERSE = ["AAPL", "JNJ", "JPM", "KO", "XOM"]
+
+
+def panel(**missing: slice) -> PricePanel:
+    """The sample's closes, without those of the days named for an instrument."""
+    days, names, closes = real_prices()
+    order = np.argsort(names)
+    sorted_names = tuple(InstrumentId(names[place]) for place in order)
+    kept = closes[:, order].copy()
+    for name, days_out in missing.items():
+        kept[days_out, sorted_names.index(InstrumentId(name))] = np.nan
+    return PricePanel(days=days.astype("datetime64[D]"), instruments=sorted_names, closes=kept, adjusted=kept)
+
+
+def holding(**changed: Any) -> Book:
+    """1,000,000.00 at the sample's last closes, 533,290.50 of it in three shares."""
+    bought = [("AAPL", "1000", "125.674"), ("XOM", "2000", "106.627"), ("JPM", "1500", "129.575")]
+    return book_of(*(transaction("BUY", *one) for one in bought), cash="1000000", **changed)
+
+
+def answered(book: Book, prices: PricePanel | None = None, **fields: Any) -> OptimiseAnswer:
+    request = OptimiseRequest.model_validate({"objective": "minimum_variance", **fields})
+    return optimise_portfolio(request, MarkedBook(book, {}), prices or panel())
+
+
+def after(book: Book, answer: OptimiseAnswer) -> Book:
+    """The book once the proposed trades are posted."""
+    trades = (
+        Transaction(
+            transaction_type=trade.transaction_type,
+            instrument_id=InstrumentId(trade.instrument_id),
+            quantity=trade.quantity_change,
+            price=trade.price,
+        )
+        for trade in answer.trades
+    )
+    return decide(book, update(*trades), now=minutes(1)).book
+
+
+def test_proposed_trades_are_booked_and_lead_to_the_weights_that_were_told() -> None:
+    book = holding(min_cash="0")
+    answer = answered(book, instruments=UNIVERSE, weight={"upper": 0.4}, turnover_max=0.7)
+    assert answer.status is SolveStatus.SOLVED
+    assert answer.weights is not None
+    assert answer.achieved_weights is not None
+    booked = after(book, answer)
+    assert booked.cash == answer.cash_after
+    assert booked.cash >= 0
+    for name, weight in answer.weights.items():
+        position = booked.positions.get(InstrumentId(name))
+        units = 0.0 if position is None else float(position.quantity * position.trade_mark.price)
+        assert units / 1e6 == pytest.approx(answer.achieved_weights[name], abs=1e-8)
+        # Within two lots: one of rounding, one that the cash did not reach for.
+        assert answer.achieved_weights[name] == pytest.approx(weight, abs=4e-4)
+    assert "turnover <= 0.7" in answer.solver.binding
+
+
+def test_other_holdings_stay_and_count_or_are_sold() -> None:
+    book = holding()
+    stays = answered(book, instruments=["AAPL", "KO"])
+    assert stays.weights is not None
+    assert {trade.instrument_id for trade in stays.trades} == {"AAPL", "KO"}
+    assert stays.weights["XOM"] == pytest.approx(0.213254)
+    assert sum(stays.weights.values()) == pytest.approx(1.0)
+    sold = answered(book, instruments=["AAPL", "KO"], others="sell")
+    assert {trade.instrument_id for trade in sold.trades} == {"AAPL", "KO", "XOM", "JPM"}
+    assert after(book, sold).positions.keys() == {"AAPL", "KO"}
+
+
+def test_market_marks_are_what_is_traded_at() -> None:
+    book = holding()
+    request = OptimiseRequest.model_validate({"objective": "risk_parity"})
+    marks = {APPLE: Mark(Decimal("140.5"), minutes(1))}
+    answer = optimise_portfolio(request, MarkedBook(book, marks), panel())
+    assert {trade.price for trade in answer.trades if trade.instrument_id == "AAPL"} == {Decimal("140.5")}
+
+
+def test_an_infeasible_request_trades_nothing_and_says_why() -> None:
+    limits: dict[str, Any] = {
+        "groups": {"tech": {"instruments": ["AAPL"], "upper": 0.1}},
+        "bounds": {"AAPL": {"lower": 0.2}},
+    }
+    answer = answered(holding(), **limits)
+    assert answer.status is SolveStatus.INFEASIBLE
+    assert sorted(answer.solver.conflict) == ["AAPL >= 0.2", "group tech <= 0.1"]
+    assert (answer.weights, answer.trades, answer.objective_value) == (None, [], None)
+
+
+def test_an_instrument_without_enough_prices_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="JPM has too few prices to be optimised") as caught:
+        answered(holding(), panel(JPM=slice(-300, -30)))
+    assert caught.value.cause["instrument_id"] == "JPM"
+    with pytest.raises(InvalidRequest, match="ZZZ has no price above 0"):
+        answered(holding(), instruments=["ZZZ"])
+
+
+def test_days_without_a_price_are_left_out_for_all() -> None:
+    whole, gap = answered(holding()), answered(holding(), panel(JPM=slice(-20, -15)))
+    assert gap.status is SolveStatus.SOLVED
+    assert gap.volatility != whole.volatility
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"bounds": {"KO": {"upper": 0.1}}}, "bounds has KO"),
+        ({"long_only": False}, "allows no shorts"),
+    ],
+)
+def test_what_does_not_fit_the_portfolio_is_refused(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told):
+        answered(holding(allow_short=False), **fields)
+
+
+def test_an_empty_portfolio_has_to_name_instruments_and_one_that_is_suspended_cannot_trade() -> None:
+    with pytest.raises(InvalidRequest, match="holds nothing"):
+        answered(book_of(cash="1000"))
+    with pytest.raises(StatusForbids, match="SUSPENDED"):
+        answered(holding(status=Status.SUSPENDED))
+
+
+def test_an_answer_is_of_the_version_and_moment_that_were_looked_at() -> None:
+    answer = answered(holding())
+    assert (answer.version, answer.as_of) == (5, NOW)
