@@ -105,8 +105,9 @@ class TailsDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskDocument:
-    """What today's holdings would have done over the window; volatilities are a year's."""
+    """What today's holdings would have done on `observations` days of the window; volatilities are a year's."""
 
+    observations: int
     volatility: float | None
     ewma_volatility: float | None
     ledoit_wolf_volatility: float | None

@@ -90,6 +90,7 @@ class Analysis:
             return figures.number(f"risk.{name}", getattr(self.risk, name)[row], self._reason(name, row))
 
         return RiskDocument(
+            observations=int(self.risk.observations[row]),
             volatility=number("volatility"),
             ewma_volatility=number("ewma_volatility"),
             ledoit_wolf_volatility=number("ledoit_wolf_volatility"),
@@ -152,6 +153,7 @@ class Analysis:
     def _window(self, figures: Figures) -> WindowDocument:
         window = self.window
         if window.start is None:
-            figures.missing("window", "no_prices")
+            figures.missing("window.start", "no_prices")
+            figures.missing("window.end", "no_prices")
             return WindowDocument(periods=0, start=None, end=None)
         return WindowDocument(periods=len(window.days), start=as_date(window.start), end=as_date(window.days[-1]))

@@ -19,8 +19,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from analytics.optimise.interior_point import Solved
 from analytics.optimise.program import Program
-from analytics.optimise.solving import Solutions, solve
+from analytics.optimise.solving import solve
 from benchmarks.effort import Effort
 from benchmarks.results import Line, Section
 
@@ -132,7 +133,7 @@ def _solved_by_skfolio(returns: Floats) -> Any:
     return MeanRisk(min_weights=0).fit(returns).weights_
 
 
-def _check(covariances: Floats, found: Solutions, loop: list[Any]) -> None:
+def _check(covariances: Floats, found: Solved, loop: list[Any]) -> None:
     """A quick answer that is wrong is none: no objective may be above Clarabel's by more than 1e-8 of it."""
     assert found.worst().max() <= 1e-8
     x = found.point.x

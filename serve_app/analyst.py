@@ -19,15 +19,17 @@ from analytics.optimise.request import OptimiseRequest
 from analytics.tasks import Job, Workers
 from persistence.analytics_cache import Figures, RedisAnalyticsCache
 from persistence.analytics_source import PostgresSource
-from portfolio.errors import Overloaded, Unavailable
+from portfolio.errors import AnalyticsUnavailable, Overloaded, Unavailable
 from portfolio.ids import PortfolioId
 from serve_app import analytics_jobs
 from serve_app.analytics_jobs import Computed
 
 UNDER_WAY_MAX: Final = 32
 """Computations that one process has asked for. Each takes some 20 ms of a worker's time, so the last waits about a second."""
-TIMEOUT_S: Final = 30.0
-"""A worker's first task loads JAX and kernels, some 10 s of a busy core."""
+ANSWER_S: Final = 30.0
+"""How long a caller waits. A worker's first task loads JAX and compiles, which takes some 6 s of a core."""
+JOB_S: Final = 300.0
+"""After so long a worker is taken to hang, and ended. One that is only slow goes on, for whoever asks again."""
 WARM_UP_PORTFOLIOS: Final = 20
 FORMAT: Final = 1
 """Grows when the same state gives other figures, or a document of another form."""
@@ -87,7 +89,7 @@ class Analyst:
 
     async def warm_up(self) -> None:
         """Have a worker load what it needs for these portfolios, which is most of what it needs for any."""
-        await self._workers.run(analytics_jobs.load, timeout_s=TIMEOUT_S)
+        await self._workers.run(analytics_jobs.load, timeout_s=JOB_S)
         for summary in await self._gateway.page("", WARM_UP_PORTFOLIOS, None):
             await self.analytics(PortfolioId(summary.portfolio_id), self.usual_terms)
 
@@ -103,14 +105,18 @@ class Analyst:
         )
 
     async def _once(self, key: object, make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """What `make` gives. It goes on when its caller goes away, as its task does. Raises Overloaded."""
+        """What `make` gives. It goes on when its caller goes away, as its job does. Raises Overloaded or AnalyticsUnavailable."""
         task = self._under_way.get(key)
         if task is None:
             if len(self._under_way) >= UNDER_WAY_MAX:
                 raise Overloaded(f"{UNDER_WAY_MAX} computations are under way", limit=UNDER_WAY_MAX)
             task = self._under_way[key] = asyncio.create_task(make())
             task.add_done_callback(partial(self._ended, key))
-        result: Result = await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                result: Result = await asyncio.shield(task)
+        except TimeoutError as error:
+            raise AnalyticsUnavailable(f"there is no result after {ANSWER_S:g} s") from error
         return result
 
     def _ended(self, key: object, task: asyncio.Task[Any]) -> None:
@@ -138,7 +144,7 @@ class Analyst:
         """What `job` makes of the prices and these arguments."""
         prices = self._panel.of(generation)
         try:
-            found: Computed = await self._workers.run(job, prices, *arguments, timeout_s=TIMEOUT_S)
+            found: Computed = await self._workers.run(job, prices, *arguments, timeout_s=JOB_S)
         except Unavailable:
             # It may have been for want of prices; they are read again next time.
             self._panel.forget(prices)

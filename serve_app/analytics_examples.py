@@ -59,6 +59,7 @@ ANALYTICS: Final[dict[str, Any]] = {
         "max_drawdown_recovery": None,
     },
     "risk": {
+        "observations": 252,
         "volatility": 0.1142,
         "ewma_volatility": 0.1203,
         "ledoit_wolf_volatility": 0.1142,

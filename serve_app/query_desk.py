@@ -24,9 +24,8 @@ class QueryDesk:
 
     def answer(self, question: Question) -> Answer:
         """The answer to one query. Raises QueryRefused and the like, or that something is away."""
-        process, self._next = self._next or QueryProcess(), None
         try:
-            with process:
+            with self._process() as process:
                 wanted = process.understand(question)
                 tables = asyncio.run(asyncio.wait_for(self._tables.load(wanted), LOADING_S))
                 return process.answer(tables, question.limits)
@@ -35,6 +34,20 @@ class QueryDesk:
         finally:
             # It takes half a second to load the engine, which the next query need not wait for.
             self._next = QueryProcess()
+
+    def close(self) -> None:
+        """End the process that is ready."""
+        if self._next is not None:
+            self._next.end()
+
+    def _process(self) -> QueryProcess:
+        """The one that is ready, or else a new one."""
+        ready, self._next = self._next, None
+        if ready is not None and ready.is_alive:
+            return ready
+        if ready is not None:
+            ready.end()
+        return QueryProcess()
 
 
 @cache

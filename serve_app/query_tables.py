@@ -59,6 +59,8 @@ class QueryTables:
         Raises ShardUnavailable, or QueryTooLarge if the journal is longer than a worker can keep.
         """
         found = {name: [table.fd] for name, table in self._empty.items()}
+        if not wanted:
+            return found
         async with reached(self._dsn, _CONNECTIONS_MAX) as service:
             if Table.TRANSACTIONS in wanted:
                 found[Table.TRANSACTIONS] = await self._transactions_now(service)

@@ -18,7 +18,6 @@ from analytics.jax_setup import jax, jnp
 from analytics.optimise.interior_point import Solved, accuracy
 from analytics.optimise.program import Point, Program, is_fixed
 
-TURNS_MAX: Final = 16
 ROUNDING: Final = 1e-13
 """What lies beyond a bound by less, or has a multiplier that is wrong by less, stays."""
 
@@ -41,8 +40,11 @@ class Turn(NamedTuple):
     is_settled: Bool[Array, ""]
 
 
-def solve(program: Program, near: Float[Array, " variable"]) -> Solved:
-    """The solution of a scaled `program` without splits and inequalities, guessed first from the bounds that `near` is at."""
+def solve(program: Program, near: Float[Array, " variable"], turns_max: Int[Array, ""] | int) -> tuple[Solved, Guess]:
+    """The solution of a scaled `program` without splits and inequalities, and the guess to go on from if it is none.
+
+    Guessed first are the bounds that `near` is at.
+    """
     guess = _guess_at(program, near)
     begin = Turn(
         guess,
@@ -53,10 +55,10 @@ def solve(program: Program, near: Float[Array, " variable"]) -> Solved:
         jnp.zeros((), bool),
     )
     end = jax.lax.while_loop(
-        lambda turn: ~turn.is_settled & (turn.turns < TURNS_MAX), lambda turn: _next(program, turn), begin
+        lambda turn: ~turn.is_settled & (turn.turns < turns_max), lambda turn: _next(program, turn), begin
     )
     point = _point(program, end)
-    return Solved(point, accuracy(program, point), end.turns)
+    return Solved(point, accuracy(program, point), end.turns), end.guess
 
 
 def _guess_at(program: Program, near: Array) -> Guess:

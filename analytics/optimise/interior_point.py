@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float64, Int
 
 from analytics.jax_setup import jax, jnp
 from analytics.optimise.newton import equations, step
@@ -54,11 +55,16 @@ class Search(NamedTuple):
 
 
 class Solved(NamedTuple):
-    """The best point found, after how many iterations."""
+    """The best point found, after how many turns, of one problem or of a batch."""
 
     point: Point
     accuracy: Accuracy
-    iterations: Int[Array, ""]
+    iterations: Int[Any, "*batch"]
+
+    def worst(self) -> Float64[np.ndarray, "*batch"]:
+        """The largest residual of each problem; infinite where there is no solution."""
+        worst = np.max(np.stack([np.asarray(part) for part in self.accuracy]), axis=0)
+        return np.where(np.isfinite(worst), worst, np.inf)
 
 
 def solve(program: Program, start: Point) -> Solved:

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from analytics.jax_setup import jax
 from analytics.optimise.answer import SolveStatus
 from analytics.optimise.conflicts import BROKEN, Elastic
+from analytics.optimise.interior_point import Solved
 from analytics.optimise.limits import Named, limited
 from analytics.optimise.objectives import RATIOS, budgets_of, gain, program_of, shape_of, weights_of
 from analytics.optimise.padding import call_size
@@ -20,7 +21,7 @@ from analytics.optimise.program import Program
 from analytics.optimise.ratios import LEAST_SCALE
 from analytics.optimise.request import Objective
 from analytics.optimise.risk_parity import risk_parity
-from analytics.optimise.solving import Solutions, solve
+from analytics.optimise.solving import solve
 from analytics.shapes import bucket, padded
 
 SOLVED: Final = 1e-8
@@ -62,7 +63,7 @@ def _stacked(programs: Sequence[Named]) -> Program:
     return Program(*map(np.stack, zip(*(named.program for named in programs), strict=True)))
 
 
-def _outcome(problem: Problem, named: Named, solutions: Solutions, place: int) -> Outcome:
+def _outcome(problem: Problem, named: Named, solutions: Solved, place: int) -> Outcome:
     one = jax.tree.map(lambda array: array[place : place + 1], solutions)
     status, conflict = _status(problem, one)
     weights = binding = None
@@ -82,7 +83,7 @@ def _outcome(problem: Problem, named: Named, solutions: Solutions, place: int) -
     )
 
 
-def _status(problem: Problem, one: Solutions) -> tuple[SolveStatus, tuple[str, ...]]:
+def _status(problem: Problem, one: Solved) -> tuple[SolveStatus, tuple[str, ...]]:
     """How the iteration ended, and the limits that are to blame if none could have ended well."""
     worst = one.worst()[0]
     if worst <= INACCURATE:
@@ -130,7 +131,7 @@ def _fenced(named: Named) -> Named:
     )
 
 
-def _binding(named: Named, one: Solutions) -> list[str]:
+def _binding(named: Named, one: Solved) -> list[str]:
     """Limits that hold the solution where it is: their multiplier is larger than the room that is left."""
     program, point = named.program, jax.tree.map(lambda array: array[0], one.point)
     size = (

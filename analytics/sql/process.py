@@ -59,6 +59,11 @@ class QueryProcess:
         """The process' number."""
         return self._child.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can answer. One that waits for long may be ended for want of memory, before anything else is."""
+        return self._child.poll() is None
+
     def end(self) -> None:
         """End the process, whatever it does, and wait until it has gone."""
         self.kill()

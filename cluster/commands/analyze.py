@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from serve_app.schemas import AnalysisQuery
 
 QUARANTINED: Final = 1
 NOT_WRITTEN: Final = 2
+NICENESS: Final = 10
 
 
 @click.command()
@@ -52,6 +54,8 @@ def analyze(portfolio_ids: tuple[str, ...], *, is_all: bool, out: Path, force: b
     if is_all == bool(portfolio_ids):
         raise click.UsageError("name portfolios, or give --all")
     interrupt_on_term()
+    # It may run on a node that serves, and whoever is served goes first.
+    os.nice(NICENESS)
     sys.exit(_run(portfolio_ids, terms, out, overwrite=force))
 
 

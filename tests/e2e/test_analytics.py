@@ -106,8 +106,7 @@ def test_what_is_null_has_a_reason_and_nothing_else_has(rest: Rest, portfolio_id
     for one in (portfolio_id, rest.opened(cash_balance=cash)):
         found = analytics(rest, one)
         null = {path for path, figure in figures(found) if figure is None}
-        whole = {"contributions", "window"}
-        assert null - {"conventions.benchmark", "window.start", "window.end"} == found["unavailable"].keys() - whole
+        assert null - {"conventions.benchmark"} == found["unavailable"].keys() - {"contributions"}
     assert "NaN" not in rest.get(f"/portfolio/{portfolio_id}/analytics").text
 
 

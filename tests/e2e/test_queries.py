@@ -139,12 +139,11 @@ def test_the_form_of_a_request_is_checked(rest: Rest) -> None:
         assert_problem(rest.post("/analytics/query", body), 422, "invalid-request")
 
 
-def test_states_are_read_while_queries_are_stopped_and_afterwards(rest: Rest, portfolio_id: str) -> None:
-    endless = "select count(*) from range(1000000000000)"
-    deaf = "select levenshtein(repeat('a', 1000000), repeat('b', 1000000))"
+def test_states_are_read_while_a_query_without_an_end_is_stopped_and_afterwards(rest: Rest, portfolio_id: str) -> None:
     with reading(rest, portfolio_id) as taken_s:
-        assert_problem(asked(rest, endless), 422, "query-timeout", limit_s="10.0")
-        assert_problem(asked(rest, deaf), 422, "query-timeout")
+        # It hears no interruption.
+        deaf = "select levenshtein(repeat('a', 1000000), repeat('b', 1000000))"
+        assert_problem(asked(rest, deaf), 422, "query-timeout", limit_s="10.0")
     assert len(taken_s) > 100
     # A bound for any machine. The promise of 10 ms is measured where nothing else runs.
     assert sorted(taken_s)[len(taken_s) // 2] < 0.1

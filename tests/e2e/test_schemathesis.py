@@ -47,6 +47,7 @@ OPERATIONS = [
     ("POST", "/api/v1/portfolio/{id}/status"),
     ("GET", "/api/v1/portfolio/{id}/analytics"),
     ("POST", "/api/v1/portfolio/{id}/optimize"),
+    ("POST", "/api/v1/analytics/query"),
     ("POST", "/api/v1/updates"),
     ("POST", "/api/v1/marks"),
     ("GET", "/healthz"),

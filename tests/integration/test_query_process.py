@@ -22,7 +22,8 @@ from analytics.sql.process import QueryProcess
 from analytics.sql.shared import SharedTable
 from analytics.sql.tables import Table
 from portfolio.errors import PortfolioError, QueryFailed, QueryRefused, QueryTimeout, QueryTooLarge
-from tests.cluster.service_process import wait_until
+from serve_app.query_desk import QueryDesk
+from tests.cluster.service_process import is_alive, wait_until
 
 LIMITS = Limits(memory_bytes=256 * MIB)
 _PATIENCE_S = 30.0
@@ -168,3 +169,17 @@ def test_what_a_query_does_not_outlive_is_not_left() -> None:
     with QueryProcess() as process:
         pid = process.pid
     assert not psutil.pid_exists(pid)
+
+
+def test_a_process_that_was_ended_while_it_was_ready_is_replaced() -> None:
+    # What names no table asks nobody.
+    desk = QueryDesk("postgresql://nobody@nowhere/nothing")
+    question = Question("select 1", Format.CSV, LIMITS)
+    before = set(psutil.Process().children())
+    assert desk.answer(question).body == b"1\n1\n"
+    (ready,) = set(psutil.Process().children()) - before
+    ready.kill()
+    assert wait_until(lambda: not is_alive(ready), _PATIENCE_S)
+    assert desk.answer(question).body == b"1\n1\n"
+    desk.close()
+    assert set(psutil.Process().children()) == before

@@ -59,6 +59,7 @@ def analytics_of(portfolio_id: str) -> PortfolioAnalytics:
             max_drawdown_recovery=None,
         ),
         risk=RiskDocument(
+            observations=252,
             volatility=0.18,
             ewma_volatility=0.17,
             ledoit_wolf_volatility=0.16,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from analytics.optimise.interior_point import Solved
 from analytics.optimise.program import Program
-from analytics.optimise.solving import Solutions
 
 
-def worst_violations(programs: Program, found: Solutions) -> np.ndarray:
+def worst_violations(programs: Program, found: Solved) -> np.ndarray:
     """The largest violation of any condition, of each problem: stationarity in the objective's largest number, the rest as it is."""
     point = found.point
     x, over, under = point.x, point.over, point.under

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analytics.optimise.interior_point import Solved
 from analytics.optimise.limits import Named
 from analytics.optimise.objectives import program_of
 from analytics.optimise.program import Program
 from analytics.optimise.request import Objective
-from analytics.optimise.solving import Solutions, solve
+from analytics.optimise.solving import solve
 from tests.analytics.optimise.clarabel_oracle import solved_by_clarabel
 from tests.analytics.optimise.optimality import worst_violations
 from tests.analytics.optimise.problems import limited_in_every_way, limits, problem, samples
@@ -19,7 +20,7 @@ TOLERANCE = 1e-8
 RATIOS = (Objective.MAXIMUM_SHARPE, Objective.MAXIMUM_DIVERSIFICATION)
 
 
-def solved(named: Named) -> tuple[Program, Solutions]:
+def solved(named: Named) -> tuple[Program, Solved]:
     batch = Program(*(array[None] for array in named.program))
     return batch, solve(batch)
 

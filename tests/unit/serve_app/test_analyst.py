@@ -175,6 +175,19 @@ async def test_more_computations_than_the_bound_are_refused_at_once(
     assert (await office.answer(AnalysisTerms(window=30))).body is not None
 
 
+async def test_who_has_waited_long_enough_is_told_and_the_computation_goes_on_for_the_next(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analyst_module, "ANSWER_S", 0.05)
+    office.crew.let.clear()
+    with pytest.raises(AnalyticsUnavailable, match="no result after"):
+        await office.answer()
+    asked = asyncio.create_task(office.answer())
+    await asyncio.sleep(0)
+    office.crew.let.set()
+    assert (await asked).body == b"figures 1"
+
+
 async def test_prices_are_read_once_a_generation_and_never_an_older_one_again(office: Office) -> None:
     for generation in (1, 1, 2, 1):
         office.prices.now = generation
