@@ -189,7 +189,7 @@ def _parity_outcome(problem: Problem, weights: np.ndarray, error: float, iterati
     total = wanted - problem.limits.invested_aside
     if total <= 0:
         # Holdings that stay take up all that may be invested: what is left to share out would be shorts.
-        conflict = (f"invested = {wanted:g}", *(f"{name} >= 0" for name in names))
+        conflict = (f"invested = {wanted:.12g}", *(f"{name} >= 0" for name in names))
         return _nothing_found(SolveStatus.INFEASIBLE, conflict)
     is_solved = error <= SOLVED
     return Outcome(
