@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from portfolio.ids import PortfolioId
 from portfolio.ports import RequestKey
 
 
@@ -18,6 +19,12 @@ class RecentKeys:
     def get(self, key: RequestKey) -> bytes | None:
         """The request hash of a key, if it is known here."""
         return self._hashes.get(key)
+
+    def relearn(self, portfolio_id: PortfolioId, hashes: Mapping[RequestKey, bytes]) -> None:
+        """Know these of a portfolio, all that it has, in place of what was known: that may be from rows that were damaged."""
+        for key in [key for key in self._hashes if key[0] == portfolio_id]:
+            del self._hashes[key]
+        self.learn(hashes)
 
     def learn(self, hashes: Mapping[RequestKey, bytes]) -> None:
         """Remember keys; the oldest are forgotten beyond the bound."""

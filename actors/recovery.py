@@ -204,7 +204,7 @@ async def _examine(
     quarantined: dict[PortfolioId, str] = {}
     for portfolio_id, suspicion in suspects.items():
         try:
-            mended[portfolio_id] = await rebuilt(portfolio_id, journal, pacer)
+            mended[portfolio_id] = (await rebuilt(portfolio_id, journal, pacer)).book
             _log.warning("portfolio %s was made anew from all of its rows, because: %s", portfolio_id, suspicion)
         except PortfolioQuarantined as error:
             quarantined[portfolio_id] = error.detail

@@ -10,6 +10,8 @@ from actors.books import Books
 from actors.checkpointer import Checkpointer
 from actors.lease import Lease
 from actors.publisher import Publisher
+from actors.rebuilding import Rebuilt
+from actors.recent_keys import RecentKeys
 from actors.recovery import Recovered
 from actors.settings import Limits
 from actors.writer import Writer
@@ -26,11 +28,14 @@ class Serving:
     writer: Writer
     publisher: Publisher
     checkpointer: Checkpointer
+    keys: RecentKeys
     tail_rows: int
     marks_seen: datetime
 
-    def lift(self, book: Book) -> None:
+    def lift(self, rebuilt: Rebuilt) -> None:
         """Serve a book that was in quarantine. It takes writes from now on, and is shown, announced and saved."""
+        book = rebuilt.book
+        self.keys.relearn(book.portfolio_id, rebuilt.hashes)
         self.books.restore(book)
         head_seq = self.checkpointer.head_seq
         self.publisher.committed([book], head_seq + 1, head_seq)
@@ -85,4 +90,4 @@ def assembled(
         limits=limits,
         committed=committed,
     )
-    return Serving(books, writer, publisher, checkpointer, recovered.tail_rows, recovered.marks_seen)
+    return Serving(books, writer, publisher, checkpointer, recovered.keys, recovered.tail_rows, recovered.marks_seen)

@@ -380,7 +380,7 @@ class Shard:
         if portfolio_id not in books.quarantined:
             return
         try:
-            book = await rebuilt(portfolio_id, self._journal, self.pacer())
+            found = await rebuilt(portfolio_id, self._journal, self.pacer())
         except PortfolioQuarantined as error:
             if portfolio_id in books.quarantined:
                 books.keep_quarantined(portfolio_id, error.detail)
@@ -389,8 +389,8 @@ class Shard:
         # Meanwhile the shard may have stopped, or another call have lifted the quarantine and writes have followed.
         serving = self._served()
         if portfolio_id in serving.books.quarantined:
-            serving.lift(book)
-            _log.warning("portfolio %s is out of quarantine at version %s", portfolio_id, book.version)
+            serving.lift(found)
+            _log.warning("portfolio %s is out of quarantine at version %s", portfolio_id, found.book.version)
 
     def show_marks(self, marks: Mapping[InstrumentId, Mark]) -> None:
         """Value this shard's books at marks that are durable; documents show them within a revaluation interval."""

@@ -80,7 +80,7 @@ def _entered(rebuilding: Rebuilding, row: InspectedRow) -> str | None:
 
 def _finished(rebuilding: Rebuilding) -> str | None:
     try:
-        rebuilding.book()
+        rebuilding.rebuilt()
     except Corrupt as error:
         return error.detail
     return None
