@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from analytics import scenarios
-from analytics.closes import Closes
+from analytics.closes import ClosesByCalendar
 from analytics.document import AnalysisTerms, PortfolioAnalytics
 from analytics.documents import Analysis
 from analytics.exposure import Exposure, exposure
 from analytics.holdings import Holdings, holdings
 from analytics.jax_setup import host, jnp
-from analytics.panel import PricePanel, ReturnPanel
-from analytics.past import past_of_life
+from analytics.panel import Calendars, PricePanel, ReturnPanel
+from analytics.past import ever_held, past_of_life
 from analytics.risk_analysis import analyse_risk
 from analytics.shapes import bucket, padded
 from analytics.track_record import track_records
-from portfolio.book import MarkedBook
+from portfolio.book import Book, MarkedBook
 from portfolio.entries import Entry
 from portfolio.ids import InstrumentId
 
@@ -32,11 +32,26 @@ def analyse(lives: Iterable[Life], panel: PricePanel, terms: AnalysisTerms) -> l
     portfolios = list(lives)
     if not portfolios:
         return []
-    closes = Closes(panel)
-    histories = [past_of_life(entries, closes, live).history(live) for entries, live in portfolios]
+    closes = ClosesByCalendar(panel)
+    histories = [
+        past_of_life(entries, closes.of(ever_held(entries)), live).history(live) for entries, live in portfolios
+    ]
     records = track_records(histories, terms.window, terms.risk_free_rate)
-    analysis = _analysis(holdings([live for _, live in portfolios]), panel, terms)
-    return [analysis.document(row, record) for row, record in enumerate(records)]
+    documents: dict[int, PortfolioAnalytics] = {}
+    for own_days, rows in _by_calendar([live.book for _, live in portfolios], panel):
+        analysis = _analysis(holdings([portfolios[row][1] for row in rows]), own_days, terms)
+        documents |= {row: analysis.document(place, records[row]) for place, row in enumerate(rows)}
+    return [documents[row] for row in range(len(portfolios))]
+
+
+def _by_calendar(books: Sequence[Book], panel: PricePanel) -> Iterable[tuple[PricePanel, list[int]]]:
+    """The portfolios whose holdings have closes on the same days, with the panel of those days."""
+    calendars = Calendars(panel)
+    found: dict[int, tuple[PricePanel, list[int]]] = {}
+    for row, book in enumerate(books):
+        own_days = calendars.of(book.positions)
+        found.setdefault(id(own_days), (own_days, []))[1].append(row)
+    return found.values()
 
 
 def _analysis(held: Holdings, panel: PricePanel, terms: AnalysisTerms) -> Analysis:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from analytics.cents import WHOLE, common_unit
-from analytics.panel import PricePanel, columns_of
+from analytics.panel import Calendars, PricePanel, columns_of
 from portfolio import money
 from portfolio.ids import InstrumentId
 
@@ -40,6 +40,22 @@ class CloseColumn:
     def price(self, day: int) -> int | None:
         """The newest close at the end of `day`, a whole number; None if there is none, as before the first day (-1)."""
         return int(self.prices[day]) * self.unit if day >= 0 and self.sources[day] else None
+
+
+class ClosesByCalendar:
+    """The closes of one panel on the days of whatever instruments are asked for, each calendar's kept."""
+
+    def __init__(self, panel: PricePanel) -> None:
+        self._calendars = Calendars(panel)
+        self._known: dict[int, Closes] = {}
+
+    def of(self, instruments: Iterable[InstrumentId]) -> Closes:
+        """On the days of those who hold these."""
+        panel = self._calendars.of(instruments)
+        known = self._known.get(id(panel))
+        if known is None:
+            known = self._known[id(panel)] = Closes(panel)
+        return known
 
 
 class Closes:

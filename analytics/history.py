@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from analytics.closes import Closes, ordinals_of
+from analytics.closes import Closes, ClosesByCalendar, ordinals_of
 from analytics.nav import NavHistory, joined
-from analytics.panel import PricePanel
-from analytics.past import Past, booked_by, past, past_of_life
+from analytics.panel import Calendars, PricePanel
+from analytics.past import Past, booked_by, ever_held, past, past_of_life
 from portfolio.book import Book, MarkedBook
 from portfolio.entries import Entry
 from portfolio.ids import InstrumentId
@@ -42,22 +42,26 @@ class Followed:
 def nav_history(entries: Sequence[Entry], panel: PricePanel, live: MarkedBook) -> NavHistory:
     """The history of the portfolio that `entries`, from the opening on in version order, lead to.
 
-    The value of a day is that of what had taken effect by its end, in UTC, each position at its newest close or, where
+    Its days are Mondays to Fridays with prices, and weekends with prices of what it ever held. The value of a day is that of what had taken effect by its end, in UTC, each position at its newest close or, where
     that came later, its newest trade: the total value of the state `as_of` that moment. What took effect on a day
     without prices counts on the next day with prices. The last point is what the state shows now, on the day of the newest
     thing known. Entries after the live book's version are left out; raises Corrupt if they end before it.
     """
-    return past_of_life(entries, Closes(panel), live).history(live)
+    return past_of_life(entries, Closes(_days_of(entries, panel)), live).history(live)
+
+
+def _days_of(entries: Iterable[Entry], panel: PricePanel) -> PricePanel:
+    return Calendars(panel).of(ever_held(entries))
 
 
 def nav_histories(lives: Iterable[tuple[Sequence[Entry], MarkedBook]], panel: PricePanel) -> pl.DataFrame:
     """The histories of many portfolios below one another: `portfolio_id, day, value, inflow, outflow, carried`."""
-    closes = Closes(panel)
+    closes = ClosesByCalendar(panel)
     names: list[str] = []
     histories: list[NavHistory] = []
     for entries, live in lives:
         names.append(live.book.portfolio_id)
-        histories.append(past_of_life(entries, closes, live).history(live))
+        histories.append(past_of_life(entries, closes.of(ever_held(entries)), live).history(live))
     lengths = [len(history.days) for history in histories]
     points = joined(histories)
     return pl.DataFrame(
@@ -74,17 +78,23 @@ def nav_histories(lives: Iterable[tuple[Sequence[Entry], MarkedBook]], panel: Pr
 
 def follow(entries: Sequence[Entry], panel: PricePanel, live: MarkedBook) -> Followed:
     """`nav_history`, and what `resume` needs to go on from it."""
-    found = past_of_life(entries, Closes(panel), live)
+    found = past_of_life(entries, Closes(_days_of(entries, panel)), live)
     return Followed(found.history(live), _settled(found, found.points(), ()))
 
 
 def resume(settled: Settled, entries: Sequence[Entry], panel: PricePanel, live: MarkedBook) -> Followed | None:
     """What `follow` makes of the whole life, to the last bit, made of `settled` and the entries after its book.
 
-    None if one of these counts on a settled day, or if prices that those are made of have changed.
+    None if one of these counts on a settled day, if prices that those are made of have changed, or if what is held since
+    has other days.
     """
-    closes = Closes(panel)
-    since = int(ordinals_of(settled.points.days[-1:])[0]) + 1
+    closes = Closes(Calendars(panel).of({*settled.instruments, *ever_held(entries)}))
+    begin, last = map(int, ordinals_of(settled.points.days[[0, -1]]))
+    since = last + 1
+    if not np.array_equal(
+        closes.panel.days[closes.days_before(begin) : closes.days_before(since)], settled.points.days
+    ):
+        return None
     booked = booked_by(live, entries)
     if any(entry.effective_at.toordinal() < since for entry in booked):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -79,6 +79,17 @@ class PricePanel:
     closes: Float64[np.ndarray, "day instrument"]
     adjusted: Float64[np.ndarray, "day instrument"]
 
+    def on(self, days: Bool[np.ndarray, " day"]) -> PricePanel:
+        """The panel of some of its days; itself, if of all."""
+        if days.all():
+            return self
+        return PricePanel(
+            days=self.days[days],
+            instruments=self.instruments,
+            closes=self.closes[days],
+            adjusted=self.adjusted[days],
+        )
+
     def returns(self, window: int) -> ReturnPanel:
         """Of the adjusted closes of consecutive days, the last `window` returns, or as many as there are."""
         first = max(len(self.days) - window - 1, 0)
@@ -90,6 +101,32 @@ class PricePanel:
             values=adjusted[1:] / adjusted[:-1] - 1.0,
             statuses=_statuses(~np.isnan(adjusted)),
         )
+
+
+class Calendars:
+    """A panel without the weekends of others: Mondays to Fridays, and Saturdays and Sundays on which one's own has a close.
+
+    Prices of what trades all week, or one that was recorded for a Saturday by mistake, make no days for those who do not
+    hold it. Weekdays stay, so that an instrument without a close on some is seen to have gaps.
+    """
+
+    def __init__(self, panel: PricePanel) -> None:
+        self._panel = panel
+        self._is_weekday = np.is_busday(panel.days)
+        self._weekend_closes = ~np.isnan(panel.closes[~self._is_weekday])
+        self._known: dict[bytes, PricePanel] = {}
+
+    def of(self, instruments: Iterable[InstrumentId]) -> PricePanel:
+        """The days of those who hold these. The same object for the same days."""
+        columns = columns_of(self._panel.instruments, list(instruments))
+        own = self._weekend_closes[:, columns[columns >= 0]].any(axis=1)
+        days = self._is_weekday.copy()
+        days[~self._is_weekday] = own
+        key = own.tobytes()
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._panel.on(days)
+        return known
 
 
 def price_panel(prices: pl.DataFrame) -> PricePanel:

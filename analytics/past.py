@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,11 @@ class Past:
             outflows=from_cents(as_cents([outflow])),
             carried=np.array([any(item.mark.time.toordinal() < self.today for item in valuation.positions)]),
         )
+
+
+def ever_held(entries: Iterable[Entry]) -> frozenset[InstrumentId]:
+    """What a portfolio has traded in its life, and the currencies of its cash entries."""
+    return frozenset(entry.instrument_id for entry in entries if isinstance(entry, Booked))
 
 
 def past_of_life(entries: Sequence[Entry], closes: Closes, live: MarkedBook) -> Past:

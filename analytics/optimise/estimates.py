@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64
 from analytics.conventions import OBSERVATIONS_MIN, PERIODS_PER_YEAR
 from analytics.covariance import ewma_covariance, ledoit_wolf_covariance, sample_covariance
 from analytics.optimise.request import Covariance
-from analytics.panel import PricePanel
+from analytics.panel import Calendars, PricePanel
 from portfolio.errors import InvalidRequest
 from portfolio.ids import InstrumentId
 
@@ -19,11 +19,11 @@ from portfolio.ids import InstrumentId
 def complete_returns(
     prices: PricePanel, instruments: Sequence[InstrumentId], window: int
 ) -> Float64[np.ndarray, "day instrument"]:
-    """The window's returns, without the days on which one of the instruments has none. Nothing is filled.
+    """The returns of a window of the instruments' own days, without those on which one of the instruments has none. Nothing is filled.
 
     Raises InvalidRequest, naming the first instrument that has less than nine tenths of them.
     """
-    panel = prices.returns(window).of(instruments)
+    panel = Calendars(prices).of(instruments).returns(window).of(instruments)
     for name, status, is_covered in zip(panel.instruments, panel.statuses, panel.covered, strict=True):
         if not is_covered:
             raise InvalidRequest(
