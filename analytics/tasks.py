@@ -59,11 +59,12 @@ class Workers:
         try:
             async with asyncio.timeout(timeout_s):
                 return await reference
+        except RayError as error:
+            # First: what Ray raises for a job's own TimeoutError is both.
+            raise raised_by_job(error) from error
         except TimeoutError as error:
             ray.cancel(reference, force=True)
             raise AnalyticsUnavailable(f"there is no result after {timeout_s:g} s") from error
-        except RayError as error:
-            raise raised_by_job(error) from error
 
 
 def raised_by_job(error: RayError) -> Exception:
