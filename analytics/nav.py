@@ -16,7 +16,8 @@ class NavHistory:
 
     `days` are datetime64[D] and ascend; amounts are in the base currency. `inflows` and `outflows`, both 0 or above, came
     and went since the point before: deposits, withdrawals, and transfers at what they were worth. `carried` tells the
-    days on which something held had no close of the day itself and counts at an earlier price.
+    days on which something held had no close of the day itself and counts at an earlier price;
+    of the present, that a mark shows which is from an earlier day.
     """
 
     days: Shaped[np.ndarray, " point"]

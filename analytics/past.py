@@ -66,7 +66,7 @@ class Past:
             values=from_cents(as_cents([cents(valuation.total_value)])),
             inflows=from_cents(as_cents([inflow])),
             outflows=from_cents(as_cents([outflow])),
-            carried=np.zeros(1, np.bool_),
+            carried=np.array([any(item.mark.time.toordinal() < self.today for item in valuation.positions)]),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 import numpy as np
 from jaxtyping import Shaped
@@ -13,9 +14,9 @@ from analytics.document import PerformanceDocument
 from analytics.figures import Figures, as_date
 from analytics.nav import NavHistory
 from analytics.performance_analysis import PerformanceAnalysis, analyse_performance
+from analytics.reasons import Reason
 
-_NO_DRAWDOWN = "no_drawdown"
-_NOT_RECOVERED = "not_recovered"
+_NOT_RECOVERED: Final = "not_recovered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,7 +38,7 @@ class TrackRecord:
         def day(name: str, reason: str) -> date | None:
             return figures.day(f"performance.{name}", self.days, int(getattr(found, name)[row]), reason)
 
-        is_fallen = found.max_drawdown_trough[row] >= 0
+        no_fall = self._why_no_fall
         return PerformanceDocument(
             start=self._start(figures),
             end=self._place(figures, "end", found.last),
@@ -50,11 +51,9 @@ class TrackRecord:
             sortino_ratio=number("sortino_ratio"),
             calmar_ratio=number("calmar_ratio"),
             max_drawdown=number("max_drawdown"),
-            max_drawdown_peak=self._start(figures)
-            if self._is_lowest_throughout
-            else day("max_drawdown_peak", "no_drawdown"),
-            max_drawdown_trough=day("max_drawdown_trough", "no_drawdown"),
-            max_drawdown_recovery=day("max_drawdown_recovery", "not_recovered" if is_fallen else "no_drawdown"),
+            max_drawdown_peak=self._start(figures) if self._is_lowest_throughout else day("max_drawdown_peak", no_fall),
+            max_drawdown_trough=day("max_drawdown_trough", no_fall),
+            max_drawdown_recovery=day("max_drawdown_recovery", no_fall or _NOT_RECOVERED),
         )
 
     def _start(self, figures: Figures) -> date | None:
@@ -69,6 +68,13 @@ class TrackRecord:
     def _place(self, figures: Figures, name: str, places: np.ndarray) -> date | None:
         has_returns = self.analysis.periods[self.row] > 0
         return figures.day(f"performance.{name}", self.days, int(places[self.row]) if has_returns else -1, "no_returns")
+
+    @property
+    def _why_no_fall(self) -> str:
+        """Why there are no days of a drawdown: none is known, for the reason that its depth has, or there was none. Empty if one was."""
+        if self.analysis.max_drawdown_trough[self.row] >= 0:
+            return ""
+        return Reason(self.analysis.reasons["max_drawdown"][self.row] or Reason.NO_DRAWDOWN).text
 
     @property
     def _is_lowest_throughout(self) -> bool:

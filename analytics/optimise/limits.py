@@ -99,8 +99,8 @@ def limited(
         has_under=np.ones(splits, dtype=bool),
     )
     labels = Labels(
-        lower=tuple(f"{name} >= {bound:g}" for name, bound in zip(limits.names, limits.lower, strict=True)),
-        upper=tuple(f"{name} <= {bound:g}" for name, bound in zip(limits.names, limits.upper, strict=True)),
+        lower=tuple(f"{name} >= {bound:.12g}" for name, bound in zip(limits.names, limits.lower, strict=True)),
+        upper=tuple(f"{name} <= {bound:.12g}" for name, bound in zip(limits.names, limits.upper, strict=True)),
         rows=row_labels,
         splits=tuple(label for block in blocks for label in block.labels),
     )
@@ -118,16 +118,16 @@ def _inequalities(limits: Limits) -> _Split:
     wanted: list[tuple[np.ndarray, float, str]] = []
     lower, upper = limits.invested
     if lower != upper:
-        wanted.append((one, upper - limits.invested_aside, f"invested <= {upper:g}"))
-        wanted.append((-one, limits.invested_aside - lower, f"invested >= {lower:g}"))
+        wanted.append((one, upper - limits.invested_aside, f"invested <= {upper:.12g}"))
+        wanted.append((-one, limits.invested_aside - lower, f"invested >= {lower:.12g}"))
     for group in limits.groups:
         members = group.members.astype(float)
-        wanted.append((members, group.upper, f"group {group.name} <= {group.upper:g}"))
-        wanted.append((-members, -group.lower, f"group {group.name} >= {group.lower:g}"))
+        wanted.append((members, group.upper, f"group {group.name} <= {group.upper:.12g}"))
+        wanted.append((-members, -group.lower, f"group {group.name} >= {group.lower:.12g}"))
     if _is_long_only(limits):
-        wanted.append((one, limits.leverage_max - limits.leverage_aside, f"leverage <= {limits.leverage_max:g}"))
+        wanted.append((one, limits.leverage_max - limits.leverage_aside, f"leverage <= {limits.leverage_max:.12g}"))
     expected = np.broadcast_to(np.asarray(limits.expected, dtype=float), count)
-    wanted.append((-expected, -limits.return_min, f"expected return >= {limits.return_min:g}"))
+    wanted.append((-expected, -limits.return_min, f"expected return >= {limits.return_min:.12g}"))
     kept = [one for one in wanted if np.isfinite(one[1])]
     offsets = np.array([offset for _, offset, _ in kept], dtype=float)
     rows = np.array([row for row, _, _ in kept]).reshape(-1, count)
@@ -142,7 +142,9 @@ def _leverage(limits: Limits) -> _Split:
     """Weights by their sign; in a long-only portfolio their sum is an inequality."""
     count = 0 if _is_long_only(limits) or np.isinf(limits.leverage_max) else len(limits.names)
     most = limits.leverage_max - limits.leverage_aside
-    return _absolute(len(limits.names), np.zeros(count), np.zeros(count), most, f"leverage <= {limits.leverage_max:g}")
+    return _absolute(
+        len(limits.names), np.zeros(count), np.zeros(count), most, f"leverage <= {limits.leverage_max:.12g}"
+    )
 
 
 def _changes(limits: Limits) -> _Split:
@@ -150,7 +152,7 @@ def _changes(limits: Limits) -> _Split:
     costs = np.broadcast_to(np.asarray(limits.costs, dtype=float), limits.current.shape)
     count = len(limits.names) if np.isfinite(limits.turnover_max) or costs.any() else 0
     most = limits.turnover_max - limits.turnover_aside
-    label = f"turnover <= {limits.turnover_max:g}"
+    label = f"turnover <= {limits.turnover_max:.12g}"
     return _absolute(len(limits.names), limits.current[:count], costs[:count], most, label)
 
 
@@ -167,7 +169,9 @@ def _rows(
     found: list[tuple[np.ndarray, np.ndarray, float, bool, str | None]] = []
     lower, upper = limits.invested
     if lower == upper:
-        found.append((np.ones(count), np.zeros(splits), upper - limits.invested_aside, True, f"invested = {upper:g}"))
+        found.append(
+            (np.ones(count), np.zeros(splits), upper - limits.invested_aside, True, f"invested = {upper:.12g}")
+        )
     first = 0
     for block in blocks:
         last = first + len(block.offsets)

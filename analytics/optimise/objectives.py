@@ -70,7 +70,7 @@ def weights_of(problem: Problem, x: Float64[np.ndarray, " variable"]) -> Float64
 
 def value_of(problem: Problem, weights: Float64[np.ndarray, " asset"]) -> float:
     """The objective as docs/optimisation.md defines it, in its own units."""
-    variance = float(weights @ problem.covariance @ weights)
+    variance = problem.variance(weights)
     costs = float(np.sum(np.asarray(problem.limits.costs) * np.abs(weights - problem.limits.current)))
     match problem.objective:
         case Objective.MINIMUM_VARIANCE:

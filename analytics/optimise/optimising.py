@@ -28,6 +28,8 @@ SOLVED: Final = 1e-8
 INACCURATE: Final = 1e-5
 FAR: Final = 1e3
 """A weight beyond this is on its way to infinity: requests have none above 100."""
+RISKLESS: Final = 1e-6
+"""A volatility below this part of the largest asset's is none: weights are solved to about 1e-8."""
 _TOGETHER_MAX: Final = 4_096
 """Risk parity problems in one call."""
 
@@ -85,7 +87,7 @@ def _status(problem: Problem, one: Solved) -> tuple[SolveStatus, tuple[str, ...]
     """How the iteration ended, and the limits that are to blame if none could have ended well."""
     worst = one.worst()[0]
     if worst <= INACCURATE:
-        if problem.objective in RATIOS and one.point.x[0][len(problem.limits.names)] < LEAST_SCALE:
+        if problem.objective in RATIOS and _is_endless(problem, one.point.x[0]):
             return SolveStatus.UNBOUNDED, ()
         return SolveStatus.SOLVED if worst <= SOLVED else SolveStatus.INACCURATE, ()
     count = len(problem.limits.names)
@@ -95,6 +97,14 @@ def _status(problem: Problem, one: Solved) -> tuple[SolveStatus, tuple[str, ...]
     if problem.objective is Objective.MAXIMUM_SHARPE and not _can_gain(problem):
         return SolveStatus.NO_EXCESS_RETURN, ()
     return (SolveStatus.UNBOUNDED if _goes_far(program_of(problem)) else SolveStatus.ITERATION_LIMIT), ()
+
+
+def _is_endless(problem: Problem, x: Float64[np.ndarray, " variable"]) -> bool:
+    """Whether the ratio grows without end: with the weights, or because what is gained has no risk."""
+    if x[len(problem.limits.names)] < LEAST_SCALE:
+        return True
+    largest = float(np.max(np.diag(problem.covariance)))
+    return problem.variance(weights_of(problem, x)) <= RISKLESS**2 * largest
 
 
 def _can_gain(problem: Problem) -> bool:
@@ -175,13 +185,30 @@ def _balanced_alike(problems: Sequence[Problem], size: int) -> list[Outcome]:
 
 
 def _parity_outcome(problem: Problem, weights: np.ndarray, error: float, iterations: int) -> Outcome:
-    total = problem.limits.invested[1] - problem.limits.invested_aside
+    names, wanted = problem.limits.names, problem.limits.invested[1]
+    total = wanted - problem.limits.invested_aside
+    if total <= 0:
+        # Holdings that stay take up all that may be invested: what is left to share out would be shorts.
+        conflict = (f"invested = {wanted:.12g}", *(f"{name} >= 0" for name in names))
+        return _nothing_found(SolveStatus.INFEASIBLE, conflict)
     is_solved = error <= SOLVED
     return Outcome(
         status=SolveStatus.SOLVED if is_solved else SolveStatus.ITERATION_LIMIT,
-        weights=weights[: len(problem.limits.names)] * total if is_solved else None,
+        weights=weights[: len(names)] * total if is_solved else None,
         iterations=iterations,
         primal_residual=0.0,
         dual_residual=error if np.isfinite(error) else None,
         gap=0.0,
+    )
+
+
+def _nothing_found(status: SolveStatus, conflict: tuple[str, ...]) -> Outcome:
+    return Outcome(
+        status=status,
+        weights=None,
+        iterations=0,
+        primal_residual=None,
+        dual_residual=None,
+        gap=None,
+        conflict=conflict,
     )

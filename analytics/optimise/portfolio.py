@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,7 +21,7 @@ from analytics.optimise.request import OptimiseRequest, Others, Range
 from analytics.optimise.trades import Purse, Wish, trade_list
 from analytics.panel import PricePanel
 from portfolio import money
-from portfolio.book import MarkedBook
+from portfolio.book import Book, MarkedBook
 from portfolio.decide import TRANSACTIONS_MAX
 from portfolio.errors import InvalidRequest
 from portfolio.ids import InstrumentId
@@ -119,15 +120,19 @@ def _check_names(request: OptimiseRequest, held: Holdings) -> None:
         "bounds": request.bounds,
         "expected_returns": request.expected_returns,
         "budgets": request.budgets,
+        "costs": request.costs,
     }
     named |= {f"groups.{name}.instruments": group.instruments for name, group in request.groups.items()}
     for field, names in named.items():
-        if unknown := sorted(set(names) - set(held.universe)):
-            raise InvalidRequest(
-                f"{field} has {unknown[0]}, which is not among the instruments that are optimised",
-                field=field,
-                instrument_id=unknown[0],
-            )
+        _check_known(field, names, held.universe, "the instruments that are optimised")
+    _check_known("lots", request.lots, (*held.universe, *held.others), "the instruments that are optimised or held")
+
+
+def _check_known(field: str, names: Iterable[str], known: tuple[InstrumentId, ...], what: str) -> None:
+    if unknown := sorted(set(names) - set(known)):
+        raise InvalidRequest(
+            f"{field} has {unknown[0]}, which is not among {what}", field=field, instrument_id=unknown[0]
+        )
 
 
 def _bounds(request: OptimiseRequest, name: InstrumentId) -> tuple[float, float]:
@@ -157,13 +162,20 @@ def _trades(request: OptimiseRequest, held: Holdings, weights: Float64[np.ndarra
         )
         for name, quantity in wanted.items()
     ]
-    least = None if request.allow_overdraft else held.book.min_cash or money.ZERO_2
-    trades = trade_list(wishes, Purse(cash=held.book.cash, cash_min=least), value_min=request.trade_value_min)
+    purse = Purse(cash=held.book.cash, cash_min=_cash_min(request, held.book))
+    trades = trade_list(wishes, purse, value_min=request.trade_value_min)
     if len(trades) > TRANSACTIONS_MAX:
         raise InvalidRequest(
             f"{len(trades)} trades would be needed, an update takes {TRANSACTIONS_MAX:,}", field="trade_value_min"
         )
     return trades
+
+
+def _cash_min(request: OptimiseRequest, book: Book) -> Decimal | None:
+    """What has to be left of the cash: the portfolio's own minimum, below which nothing is booked; without one, 0 unless asked."""
+    if book.min_cash is not None:
+        return book.min_cash
+    return None if request.allow_overdraft else money.ZERO_2
 
 
 def _decimal(weight: float) -> Decimal:
@@ -186,7 +198,7 @@ def _answer(request: OptimiseRequest, held: Holdings, found: _Found) -> Optimise
         cash_after=_cash_after(held, found.trades) if is_found else None,
         objective_value=None if weights is None else value_of(problem, weights),
         expected_return=None if weights is None else float(problem.expected @ weights),
-        volatility=None if weights is None else float(np.sqrt(weights @ problem.covariance @ weights)),
+        volatility=None if weights is None else math.sqrt(problem.variance(weights)),
         solver=SolverReport(
             status=outcome.status,
             iterations=outcome.iterations,

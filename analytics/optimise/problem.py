@@ -32,6 +32,10 @@ class Problem:
     risk_free_rate: float = 0.0
     budgets: Float64[np.ndarray, " asset"] | None = None
 
+    def variance(self, weights: Float64[np.ndarray, " asset"]) -> float:
+        """A year's. Not below 0, as rounding would have it where fewer days than assets leave no risk."""
+        return max(float(weights @ self.covariance @ weights), 0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:

@@ -97,7 +97,8 @@ class OptimiseRequest(Form):
     - `benchmark` (an instrument) or `benchmark_weights`: what tracking tracks.
     - `budgets`: shares of risk for risk parity, equal where left out.
     - `lot`: what quantities are multiples of; `lots` replaces it for those it names.
-    - `trade_value_min`: trades of less value are left out. `allow_overdraft`: trades may take cash below the limit.
+    - `trade_value_min`: trades of less value are left out. `allow_overdraft`: trades may take cash below 0, where the
+      portfolio has no `min_cash`.
     """
 
     objective: Annotated[Objective, AnyCase]
@@ -155,6 +156,7 @@ class OptimiseRequest(Form):
             "expected_returns": self.expected_returns,
             "budgets": self.budgets,
             "bounds": self.bounds,
+            "costs": self.costs,
             **{f"groups.{name}.instruments": group.instruments for name, group in self.groups.items()},
         }
         for field, names in named.items():

@@ -101,9 +101,11 @@ def _topped_up(
     grown = dict(changes)
     for wish in sorted(wishes, key=lambda one: (-one.missing(grown[one.instrument_id]), one.instrument_id)):
         change = grown[wish.instrument_id]
-        price = money.round2(money.multiply(wish.lot, wish.price))
         more = money.add(change, wish.lot)
-        if price <= left and 2 * wish.missing(change) > price and wish.is_on_its_side(more):
+        # What the whole trade costs more, to the cent: two lots of 0.333 cost 0.67, not twice the 0.33 of one.
+        price = money.add(_value(more, wish.price), -_value(change, wish.price))
+        is_missed = 2 * wish.missing(change) > money.multiply(wish.lot, wish.price)
+        if price <= left and is_missed and wish.is_on_its_side(more):
             grown[wish.instrument_id] = more
             left = money.add(left, -price)
     return grown

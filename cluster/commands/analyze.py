@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ def _run(portfolio_ids: Sequence[str], terms: Mapping[str, Any], out: Path, *, o
         summary = asyncio.run(_written(named, wanted, out, overwrite=overwrite))
     except (PortfolioError, FileNotWritten, RayError, ConnectionError) as error:
         return _not_written(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return _not_written("interrupted")
     elapsed_s = time.perf_counter() - began
     console.print(f"{out}: {summary.portfolios:,} portfolios in {elapsed_s:.1f} s", markup=False, soft_wrap=True)
@@ -90,6 +91,11 @@ def _terms(given: Mapping[str, Any]) -> AnalysisTerms:
 async def _written(
     portfolio_ids: Sequence[PortfolioId], terms: AnalysisTerms, out: Path, *, overwrite: bool
 ) -> Summary:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # From here on between two steps: what would be raised within one of Polars' is a panic there.
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     batch = await batch_here(portfolio_ids, terms)
     with progress_bar(console, "portfolios", batch.portfolio_count) as advance:
         return await write_batch(batch, out, overwrite=overwrite, advance=advance)

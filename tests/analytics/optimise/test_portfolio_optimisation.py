@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -110,6 +111,45 @@ def test_an_infeasible_request_trades_nothing_and_says_why() -> None:
     assert (answer.weights, answer.trades, answer.objective_value) == (None, [], None)
 
 
+def test_risk_parity_sells_nothing_short_where_other_holdings_take_up_all_that_may_be_invested() -> None:
+    bought = [("XOM", "12000", "106.627"), ("AAPL", "10", "125.674")]
+    borrowing = book_of(*(transaction("BUY", *one) for one in bought), cash="1000000")
+    answer = answered(borrowing, objective="risk_parity", instruments=["AAPL", "KO"])
+    assert answer.status is SolveStatus.INFEASIBLE
+    assert answer.solver.conflict == ["invested = 1", "AAPL >= 0", "KO >= 0"]
+    assert (answer.weights, answer.trades) == (None, [])
+
+
+def test_a_gain_without_risk_has_no_best_ratio() -> None:
+    prices = panel()
+    constant = prices.closes.copy()
+    constant[:, prices.instruments.index(InstrumentId("KO"))] = 60.0
+    riskless = replace(prices, closes=constant, adjusted=constant)
+    for instruments in (["KO"], ["KO", "AAPL"]):
+        answer = answered(
+            holding(), riskless, objective="maximum_sharpe", instruments=instruments, expected_returns={"KO": 0.02}
+        )
+        assert answer.status is SolveStatus.UNBOUNDED
+        assert answer.weights is None
+
+
+def test_fewer_days_than_instruments_leave_no_volatility_rather_than_none_at_all() -> None:
+    answer = answered(holding(), window=2)
+    assert answer.volatility == pytest.approx(0, abs=1e-6)
+
+
+def test_an_overdraft_is_allowed_where_the_portfolio_has_no_minimum_of_its_own() -> None:
+    borrowing: dict[str, Any] = {
+        "instruments": ["AAPL", "KO"],
+        "invested": {"lower": 1.3, "upper": 1.3},
+        "allow_overdraft": True,
+    }
+    free = holding()
+    assert after(free, answered(free, **borrowing)).cash < -290_000
+    kept = holding(min_cash="1000")
+    assert after(kept, answered(kept, **borrowing)).cash >= 1_000
+
+
 def test_an_instrument_without_enough_prices_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest, match="JPM has too few prices to be optimised") as caught:
         answered(holding(), panel(JPM=slice(-300, -30)))
@@ -128,6 +168,8 @@ def test_days_without_a_price_are_left_out_for_all() -> None:
     ("fields", "told"),
     [
         ({"bounds": {"KO": {"upper": 0.1}}}, "bounds has KO"),
+        ({"costs": {"APPL": 0.01}}, "costs has APPL"),
+        ({"instruments": ["AAPL"], "lots": {"XOMM": "10"}}, "lots has XOMM"),
         ({"long_only": False}, "allows no shorts"),
     ],
 )

@@ -34,6 +34,7 @@ def group(name: str, members: list[bool], upper: float) -> GroupLimit:
             {"group tech <= 0.1", "A0 >= 0.2"},
         ),
         ({"upper": np.full(4, 0.2)}, {"invested = 1", "A0 <= 0.2", "A1 <= 0.2", "A2 <= 0.2", "A3 <= 0.2"}),
+        ({"upper": np.full(4, 0.2499999)}, {"invested = 1", *(f"A{place} <= 0.2499999" for place in range(4))}),
         ({"turnover_max": 0.1, "lower": np.array([0.5, 0, 0, 0])}, {"turnover <= 0.1", "A0 >= 0.5"}),
         (
             {

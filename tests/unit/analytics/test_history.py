@@ -113,7 +113,8 @@ def test_after_a_split_without_a_close_the_mark_of_the_split_counts_before_the_l
     closes = {X: closing([MON, TUE, THU], "500", "500", "125"), Y: closing([WED], "1")}
     history = portfolio.whole_history(closes)
     assert history.values.tolist() == [5000.0] * 4
-    assert history.carried.tolist() == [False, False, True, False]
+    # The state of now, on Thursday, has Wednesday's mark still.
+    assert history.carried.tolist() == [False, False, True, True]
 
 
 def test_what_is_booked_on_a_weekend_counts_on_the_next_day_with_prices() -> None:
@@ -132,6 +133,14 @@ def test_without_a_close_the_newer_of_the_last_close_and_the_last_trade_counts_a
     history = portfolio.whole_history(closes, portfolio.live(X="36"))
     assert history.values.tolist() == [1000.0, 1045.0, 1045.0, 1095.0, 1195.0, 1195.0, 1215.0]
     assert history.carried.tolist() == [True, False, True, True, False, True, False]
+
+
+def test_the_present_says_so_where_a_mark_is_older_than_its_day() -> None:
+    portfolio = Portfolio(cash="5000")
+    portfolio.on(MON, buy("10", "500"))
+    history = portfolio.whole_history({X: closing([MON, TUE, WED], "500", "550", "600")})
+    assert history.values.tolist() == [5000.0, 5500.0, 5000.0]
+    assert history.carried.tolist() == [False, False, True]
 
 
 def test_what_is_no_longer_held_needs_no_close() -> None:

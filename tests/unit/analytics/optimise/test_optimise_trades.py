@@ -40,6 +40,12 @@ def test_cash_is_kept_at_its_minimum_or_above() -> None:
     assert trades(wish("A", "0", "10", "100"), cash="1000", cash_min="250") == ["BUY A 7"]
 
 
+def test_a_lot_more_costs_what_it_adds_to_the_value_that_is_booked() -> None:
+    # One unit of 0.333 is booked at 0.33, two at 0.67: a cent more than there is.
+    assert trades(wish("A", "0", "2", "0.333"), cash="0.66") == ["BUY A 1"]
+    assert trades(wish("A", "0", "2", "0.333"), cash="0.67") == ["BUY A 2"]
+
+
 def test_without_a_minimum_everything_is_bought() -> None:
     assert trades(wish("A", "0", "10", "100"), cash="0", cash_min=None) == ["BUY A 10"]
 
