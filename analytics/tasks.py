@@ -15,7 +15,7 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from analytics.worker_environment import RESOURCE, variables
+from analytics.worker_environment import RESOURCE, name_compiled_folder, variables
 from portfolio.errors import AnalyticsUnavailable, PortfolioError
 
 DEATHS_MAX: Final = 3
@@ -59,11 +59,12 @@ class Workers:
         try:
             async with asyncio.timeout(timeout_s):
                 return await reference
+        except RayError as error:
+            # First: what Ray raises for a job's own TimeoutError is both.
+            raise raised_by_job(error) from error
         except TimeoutError as error:
             ray.cancel(reference, force=True)
             raise AnalyticsUnavailable(f"there is no result after {timeout_s:g} s") from error
-        except RayError as error:
-            raise raised_by_job(error) from error
 
 
 def raised_by_job(error: RayError) -> Exception:
@@ -76,11 +77,13 @@ def raised_by_job(error: RayError) -> Exception:
 
 
 def _work(job: Job, *arguments: Any) -> Any:
-    _give_way()
+    _become_worker()
     return job(*arguments)
 
 
 @cache
-def _give_way() -> None:
+def _become_worker() -> None:
     """Let shards and replicas go first on a busy node, for the rest of this process' life."""
     os.nice(_NICENESS)
+    # Before JAX is loaded, which reads it once.
+    name_compiled_folder()

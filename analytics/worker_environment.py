@@ -41,7 +41,6 @@ def variables(resource: str) -> Mapping[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "POLARS_MAX_THREADS": "1",
         "JAX_PLATFORMS": "cpu",
-        COMPILED_VARIABLE: os.environ.get(COMPILED_VARIABLE) or str(Path.home() / ".cache/portfolio-state/compiled"),
         # Everything is kept: many kernels that take half a second each make up most of a cold start.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -49,3 +48,11 @@ def variables(resource: str) -> Mapping[str, str]:
         # XLA takes its own tuning flags for features of another machine, and says so at length whenever it loads code.
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
+
+
+def name_compiled_folder() -> None:
+    """Let this worker keep compiled code in its node's folder, or, where a Ray that is given names none, in its user's.
+
+    The worker decides: who submits the task may be on another machine, or may not know what the service has set.
+    """
+    os.environ.setdefault(COMPILED_VARIABLE, str(Path.home() / ".cache/portfolio-state/compiled"))

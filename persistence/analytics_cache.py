@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -21,6 +21,7 @@ TIMEOUT_S: Final = 0.1
 """Computing takes less than a Redis that answers later."""
 REST_S: Final = 5.0
 """How long a Redis that has failed is left alone."""
+_CONNECTIONS_MAX: Final = 4
 
 # As in the mirror, places are compared as zero-padded text, here without the terms behind them.
 _SHOW: Final = """
@@ -64,9 +65,16 @@ class RedisAnalyticsCache:
     """Every call is bounded in time and none raises: while Redis is away, nothing is found and nothing kept."""
 
     def __init__(self, url: str) -> None:
-        self._redis: Redis = Redis.from_url(
-            url, socket_timeout=1, socket_connect_timeout=1, max_connections=16, retry=Retry(NoBackoff(), 0)
+        # Callers beyond these wait for one another: a pool that refuses them would pass for a Redis that is away.
+        connections = BlockingConnectionPool.from_url(
+            url,
+            socket_timeout=1,
+            socket_connect_timeout=1,
+            max_connections=_CONNECTIONS_MAX,
+            timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
         )
+        self._redis: Redis = Redis.from_pool(connections)
         self._showing = self._redis.register_script(_SHOW)
         self._rests_until = 0.0
 

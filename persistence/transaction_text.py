@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -28,8 +28,11 @@ class TransactionText:
     def _after(self, shard_id: ShardId) -> int:
         return self.known[shard_id].seq if shard_id in self.known else _BEFORE_EVERY_ROW
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """CSV without a header, some megabytes of whole lines at a time. The columns are those of `copy_transactions`."""
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """CSV without a header, some megabytes of whole lines at a time. The columns are those of `copy_transactions`.
+
+        Whoever stops early has to close it.
+        """
         parameters = {
             "shard_ids": list(self.heads),
             "after": [self._after(shard_id) for shard_id in self.heads],

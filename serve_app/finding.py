@@ -35,8 +35,12 @@ async def find_shard(shard_id: ShardId) -> Any:
 
 
 async def any_config() -> Surroundings:
-    """Where any shard that answers keeps its data. Raises ShardUnavailable if none answers."""
-    for handle in await asyncio.to_thread(lambda: _handles(_names())):
+    """Where any shard that answers keeps its data. Raises ShardUnavailable if none answers, or Ray does not."""
+    try:
+        handles = await asyncio.to_thread(lambda: _handles(_names()))
+    except (RayError, OSError) as error:
+        raise ShardUnavailable(f"shards cannot be looked up: {error}") from error
+    for handle in handles:
         try:
             async with asyncio.timeout(_ASK_TIMEOUT_S):
                 config: Surroundings = await handle.config.remote()

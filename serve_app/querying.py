@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from analytics.sql.messages import Answer, Question
@@ -22,18 +23,23 @@ class Queries:
         """`dsn` is the service's database. Blocks for a call to the head node. Raises RayError."""
         self._dsn = dsn
         self._workers = Workers(QUERIES)
-        self._under_way = 0
+        self._under_way: set[asyncio.Task[Answer]] = set()
 
     async def answer(self, question: Question) -> Answer:
         """The answer to one query. Raises QueryRefused and the like, Overloaded, or that something is away."""
-        if self._under_way >= UNDER_WAY_MAX:
-            raise Overloaded(f"{self._under_way} queries are under way", limit=UNDER_WAY_MAX)
-        self._under_way += 1
-        try:
-            answer: Answer = await self._workers.run(answer_query, self._dsn, question, timeout_s=_ANSWER_S)
-            return answer
-        finally:
-            self._under_way -= 1
+        if len(self._under_way) >= UNDER_WAY_MAX:
+            raise Overloaded(f"{UNDER_WAY_MAX} queries are under way", limit=UNDER_WAY_MAX)
+        # A caller that goes away ends no job, so its place stays taken: who comes and goes would fill the workers' queue.
+        task = asyncio.create_task(self._workers.run(answer_query, self._dsn, question, timeout_s=_ANSWER_S))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self._under_way.remove(task)
+        if not task.cancelled():
+            # Whoever asked may have gone; asyncio would complain of an error that nobody has seen.
+            task.exception()
 
 
 def answer_query(dsn: str, question: Question) -> Answer:

@@ -20,11 +20,12 @@ from analytics.sql.engine import check_size, give_tables, open_engine, out_of_me
 from analytics.sql.messages import Answer, Fault, Link, Needs, Question
 from analytics.sql.opened import opened
 from analytics.sql.statement import understand
-from portfolio.errors import PortfolioError
+from portfolio.errors import PortfolioError, QueryFailed
 
 GRACE_S: Final = 2.0
 """How much longer a query may take to heed its interruption, and a result to be encoded."""
 _UNDERSTANDING_S: Final = 5.0
+_REASON_LENGTH_MAX: Final = 1_000
 
 
 def main() -> None:
@@ -42,6 +43,9 @@ def main() -> None:
             link.send(Fault.of(error))
         except MemoryError:
             link.send(Fault.of(out_of_memory(question.limits)))
+        except Exception as error:  # noqa: BLE001
+            # Told or lost: it may write nothing any more, in a log neither.
+            link.send(Fault.of(QueryFailed(f"the query's process failed: {error!r}"[:_REASON_LENGTH_MAX])))
     # Without the interpreter's way out, which may take long after a query that has been stopped.
     os._exit(0)
 

@@ -63,8 +63,16 @@ _ENCODERS: Final[Mapping[Format, Callable[[Rows], bytes]]] = {
 
 def _cells(table: pa.Table) -> list[tuple[Any, ...]]:
     """The rows, each cell as JSON has it."""
-    columns = [[_cell(value) for value in column.to_pylist()] for column in table.columns]
+    columns = [_column(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
     return list(zip(*columns, strict=True)) if columns else []
+
+
+def _column(name: str, column: pa.ChunkedArray) -> list[Any]:
+    try:
+        return [_cell(value) for value in column.to_pylist()]
+    except (OverflowError, ValueError) as error:
+        # A calendar ends with the year 9999 here, the engine's does not and knows infinity.
+        raise QueryFailed(f"JSON and CSV cannot hold column {name}, cast it to VARCHAR: {error}") from error
 
 
 def _cell(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack, closing
 from typing import Final
 
 import polars as pl
@@ -25,7 +26,10 @@ class KeptTables:
     ) -> dict[Table, list[int]]:
         """Descriptors of what `make` makes of `source`. Those given before are closed, unless the source is the same."""
         if self._source != source:
-            tables = {name: SharedTable(frame) for name, frame in (await make()).items()}
+            frames = await make()
+            with ExitStack() as unfinished:
+                tables = {name: unfinished.enter_context(closing(SharedTable(frame))) for name, frame in frames.items()}
+                unfinished.pop_all()
             for table in self._tables.values():
                 table.close()
             self._source, self._tables = source, tables

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from typing import Final
 
 import polars as pl
@@ -34,7 +35,7 @@ class KeptTransactions:
         """Of shared tables that together are the whole one."""
         return [part.fd for part in self._parts]
 
-    async def go_on(self, known: Heads, heads: Heads, chunks: AsyncIterator[bytes]) -> None:
+    async def go_on(self, known: Heads, heads: Heads, chunks: AsyncGenerator[bytes, None]) -> None:
         """Take in the text of what came after `known`, which is `heads` so far, or nothing: then all is read anew.
 
         What is kept stays as it was if this fails. Raises QueryTooLarge if there are more transactions than may be kept.
@@ -42,9 +43,11 @@ class KeptTransactions:
         before = self._parts if known == self.heads else []
         added: list[SharedTable] = []
         try:
-            async for text in chunks:
-                added.append(SharedTable(frames.transactions_of_text(text)))
-                self._check(sum(part.row_count for part in (*before, *added)))
+            # Closed here, not when it is collected: in the middle of what it reads, its connection could not be given back.
+            async with aclosing(chunks):
+                async for text in chunks:
+                    added.append(SharedTable(frames.transactions_of_text(text)))
+                    self._check(sum(part.row_count for part in (*before, *added)))
             parts = _joined([*before, *added])
         except BaseException:
             _close(added)

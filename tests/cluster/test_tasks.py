@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.exceptions import RayTaskError
 
 from analytics.tasks import Workers
 from analytics.worker_environment import units
@@ -52,6 +53,10 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _time_out() -> None:
+    raise TimeoutError("too slow")
+
+
 def _refuse() -> None:
     raise PortfolioNotFound("there is no portfolio X", portfolio_id="X")
 
@@ -87,6 +92,11 @@ async def test_a_job_that_does_not_end_is_ended_and_the_next_one_is_done(workers
     with pytest.raises(AnalyticsUnavailable, match="no result after 1 s"):
         await workers.run(_interval, 600.0, timeout_s=1)
     assert await workers.run(_process, timeout_s=_PATIENCE_S)
+
+
+async def test_a_jobs_own_timeout_is_not_taken_for_that_of_its_caller(workers: Workers) -> None:
+    with pytest.raises(RayTaskError, match="too slow"):
+        await workers.run(_time_out, timeout_s=_PATIENCE_S)
 
 
 async def test_an_error_of_ours_comes_back_as_it_was(workers: Workers) -> None:

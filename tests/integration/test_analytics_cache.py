@@ -100,6 +100,14 @@ async def test_a_silent_redis_costs_a_moment_once_and_is_used_again_when_it_answ
         await cache.close()
 
 
+async def test_many_who_ask_at_once_all_find_it(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analytics_cache, "TIMEOUT_S", 5.0)
+    cache = RedisAnalyticsCache(redis_url)
+    await cache.keep(FIGURES, b"document")
+    assert await asyncio.gather(*(cache.find(FIGURES) for _ in range(100))) == [b"document"] * 100
+    await cache.close()
+
+
 async def test_where_no_redis_is_nothing_is_found_and_nothing_fails() -> None:
     cache = RedisAnalyticsCache("redis://127.0.0.1:9/0")
     await cache.keep(FIGURES, b"document")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from analytics import frames
 from analytics.sql.kept_transactions import KeptTransactions
 from analytics.sql.opened import opened as tables_at
+from persistence import transaction_text as transaction_text_module
 from persistence.journal import PostgresJournal
 from persistence.transaction_text import transaction_text
 from portfolio.entries import Entry
@@ -23,13 +25,15 @@ from tests.integration.conftest import Inspector
 from tests.oracles.builders import buy, split
 from tests.oracles.rows import Scribe, opened, updated
 
+_PATIENCE_S = 30.0
+
 
 async def read(kept: KeptTransactions, pool: AsyncConnectionPool[Any]) -> int:
     """Take in what has come; gives the bytes that were read for it."""
     size = 0
     async with transaction_text(pool, kept.heads) as text:
 
-        async def counted() -> AsyncIterator[bytes]:
+        async def counted() -> AsyncGenerator[bytes, None]:
             nonlocal size
             async for chunk in text.chunks():
                 size += len(chunk)
@@ -117,3 +121,17 @@ async def test_a_journal_that_is_too_long_is_refused_and_nothing_is_lost(
     with pytest.raises(QueryTooLarge, match="more than 2 transactions"):
         await read(kept, pool)
     assert rows_of(kept) == expected(rows)
+
+
+async def test_a_refusal_in_the_middle_of_reading_leaves_the_connection_free(
+    journal: PostgresJournal, pool: AsyncConnectionPool[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction_text_module, "_CHUNK_BYTES", 100)
+    kept, scribe = KeptTransactions(rows_max=5), Scribe()
+    for number in range(40):
+        await journal.append(scribe.rows(opened(number, cash="1")))
+    async with asyncio.timeout(_PATIENCE_S):
+        with pytest.raises(QueryTooLarge):
+            async with transaction_text(pool, kept.heads) as text:
+                await kept.go_on(text.known, text.heads, text.chunks())
+        assert await read(KeptTransactions(), pool) > 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
+from tempfile import TemporaryFile
 
 import polars as pl
 import psutil
@@ -163,6 +164,15 @@ def test_a_process_whose_asker_has_gone_ends_by_itself() -> None:
 def test_every_format_can_be_written_without_opening_anything(shared: list[SharedTable], wanted: Format) -> None:
     sql = "select *, now() as moment, current_date as day, [now()] as moments, uuid() as id from portfolios"
     assert asked(sql, shared, wanted=wanted).row_count == 2
+
+
+def test_what_nobody_foresaw_is_told_too() -> None:
+    with QueryProcess() as process, TemporaryFile() as no_table:
+        process.understand(Question("from portfolios", Format.JSON, LIMITS))
+        no_table.write(b"x" * 4096)
+        no_table.flush()
+        with pytest.raises(QueryFailed, match=r"process failed: .*ArrowInvalid"):
+            process.answer({Table.PORTFOLIOS: [no_table.fileno()]}, LIMITS)
 
 
 def test_what_a_query_does_not_outlive_is_not_left() -> None:

@@ -185,6 +185,13 @@ def test_what_a_format_cannot_hold_is_told() -> None:
         encode(answered("select interval 1 day"), Format.PARQUET)
 
 
+@pytest.mark.parametrize("day", ["date 'infinity'", "timestamptz '-infinity'", "date '0044-03-15 (BC)'"])
+@pytest.mark.parametrize("kind", [Format.JSON, Format.CSV])
+def test_a_moment_beyond_the_calendar_is_told_with_its_column(day: str, kind: Format) -> None:
+    with pytest.raises(QueryFailed, match="cannot hold column ides, cast it to VARCHAR"):
+        encode(answered(f"select 1 as n, {day} as ides"), kind)
+
+
 @pytest.mark.parametrize("kind", list(Format))
 def test_a_result_without_rows_has_its_columns(kind: Format) -> None:
     assert b"market_value" in encode(answered("select market_value from positions where false"), kind)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from analytics.sql.messages import Answer
+from cluster.commands import query as command
 from cluster.commands.query import query
 from cluster.result_table import ROWS_MAX, show_result
 
@@ -51,3 +54,29 @@ def test_a_file_needs_a_format_that_can_be_written(arguments: list[str]) -> None
     outcome = CliRunner().invoke(query, [*arguments, "select 1"])
     assert outcome.exit_code == 2
     assert ".json, .csv, .parquet, .arrow" in outcome.output
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(*_: object) -> Answer:
+        return Answer(b"new", 1)
+
+    monkeypatch.setattr(command, "_answer", answer)
+
+
+@pytest.mark.usefixtures("answered")
+def test_a_file_is_overwritten_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "found.csv"
+    file.write_text("old")
+    refused = CliRunner().invoke(query, ["--out", str(file), "select 1"])
+    assert (refused.exit_code, file.read_text()) == (1, "old")
+    assert "--force overwrites it" in refused.output
+    assert CliRunner().invoke(query, ["--out", str(file), "--force", "select 1"]).exit_code == 0
+    assert file.read_text() == "new"
+
+
+@pytest.mark.usefixtures("answered")
+def test_a_file_that_cannot_be_written_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(query, ["--out", str(tmp_path / "nowhere" / "found.csv"), "select 1"])
+    assert outcome.exit_code == 1
+    assert "cannot be written" in outcome.output

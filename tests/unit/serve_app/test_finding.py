@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app import finding
-from serve_app.finding import find_shard
+from serve_app.finding import any_config, find_shard
 
 ZERO = ShardId(0)
 
@@ -78,3 +78,12 @@ def test_standbys_are_believed_before_the_shards_own_actors_the_newest_first(mon
     monkeypatch.setattr(finding, "_names", lambda: ["shard-0", "shard-0.2", "standby-abc.1", "shard-0.10", "shard-1"])
     monkeypatch.setattr(finding, "_handles", list)
     assert finding._candidates(ZERO) == ["standby-abc.1", "shard-0.10", "shard-0.2", "shard-0"]
+
+
+async def test_a_ray_that_does_not_answer_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> Sequence[str]:
+        raise RayActorError(error_msg="the head node is away")
+
+    monkeypatch.setattr(finding, "_names", away)
+    with pytest.raises(ShardUnavailable, match="head node is away"):
+        await any_config()
