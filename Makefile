@@ -49,7 +49,7 @@ check: $(DEV_STAMP) ## Lint, types, import rules and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	PROPERTY_EXAMPLES=15 $(BIN)/python -m pytest -q tests/unit
+	PROPERTY_EXAMPLES=8 $(BIN)/python -m pytest -q tests/unit
 
 format: $(DEV_STAMP) ## Format the code and apply ruff's safe fixes
 	$(BIN)/ruff check --fix .
