@@ -47,9 +47,11 @@ bench: $(DEV_STAMP) ## Measure every figure beside its floor, half an hour and m
 check: $(DEV_STAMP) ## Lint, types, import rules and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	PROPERTY_EXAMPLES=8 $(BIN)/python -m pytest -q tests/unit
+	@# Types and tests take a core each, and most of the minute that this is to stay within.
+	$(BIN)/mypy & types=$$!; \
+	PROPERTY_EXAMPLES=8 $(BIN)/python -m pytest -q tests/unit; tests=$$?; \
+	wait $$types && exit $$tests
 
 format: $(DEV_STAMP) ## Format the code and apply ruff's safe fixes
 	$(BIN)/ruff check --fix .
