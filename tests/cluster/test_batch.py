@@ -149,6 +149,7 @@ def test_workers_that_are_killed_lose_nothing(ready: ServiceProcess, undisturbed
     assert sorted(trace.name for trace in tmp_path.iterdir()) == ["2", "7", "risk.parquet"]
 
 
+@pytest.mark.soak
 def test_shards_that_are_killed_are_waited_for(
     ready: ServiceProcess, undisturbed: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -159,6 +160,7 @@ def test_shards_that_are_killed_are_waited_for(
     assert before.isdisjoint(process.pid for process in ready.shards())
 
 
+@pytest.mark.soak
 def test_chunks_of_shards_have_what_chunks_of_names_have(
     ready: ServiceProcess, undisturbed: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -202,6 +204,7 @@ def test_the_command_says_what_is_wrong_and_leaves_no_file(ready: ServiceProcess
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.soak
 def test_a_command_that_is_ended_leaves_no_file(ready: ServiceProcess, tmp_path: Path) -> None:
     arguments: list[str | Path] = [COMMAND, "analyze", "--all", "--out", tmp_path / "risk.parquet"]
     with subprocess.Popen(arguments, env=ready.environment(), stdout=subprocess.PIPE, text=True) as running:

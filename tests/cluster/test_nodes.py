@@ -27,7 +27,7 @@ from portfolio.sharding import shard_of
 from tests.cluster.service_process import ServiceProcess, service_process
 from tests.support.ray_cluster import RayCluster, RayNode, ray_cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(300)]
 
 SHARDS: Final = 6
 RECOVERY_TIMEOUT_S: Final = 60.0
@@ -228,7 +228,7 @@ def lost(spread: Spread, node: RayNode) -> Iterator[None]:
         spread.ray.join(node)
 
 
-@pytest.mark.parametrize("what", ["the node", pytest.param("its raylet alone", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("what", ["the node", "its raylet alone"])
 async def test_the_shards_of_a_lost_node_come_back_elsewhere(
     spread: Spread, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,7 +259,6 @@ def _are_elsewhere(spread: Spread, shard_ids: list[int], node: RayNode) -> bool:
     return all(shard_id in nodes and nodes[shard_id] is not node for shard_id in shard_ids)
 
 
-@pytest.mark.soak
 async def test_a_node_that_stalls_for_a_while_is_not_lost(spread: Spread) -> None:
     node = next(node for node in spread.ray.nodes[1:] if node.shards())
     before = sorted(process.pid for process in [node.raylet(), *node.shards()])
@@ -275,7 +274,6 @@ async def test_a_node_that_stalls_for_a_while_is_not_lost(spread: Spread) -> Non
     assert sorted(process.pid for process in [node.raylet(), *node.shards()]) == before
 
 
-@pytest.mark.soak
 async def test_rebalance_and_drain_move_shards_while_clients_write(
     spread: Spread, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,11 +68,11 @@ def written(service: ServiceProcess) -> int:
 @pytest.mark.parametrize(
     "victim",
     [
-        "gcs/gcs_server",
-        # The short schedule of faults kills most of these too.
+        # The schedule of faults kills the others too.
+        "ray::ServeReplica",
         *(
             pytest.param(name, marks=pytest.mark.soak)
-            for name in ("raylet/raylet", SUPERVISED, "bin/haproxy", "ray::HAProxyManager", "ray::ServeReplica")
+            for name in ("gcs/gcs_server", "raylet/raylet", SUPERVISED, "bin/haproxy", "ray::HAProxyManager")
         ),
     ],
 )
