@@ -120,6 +120,7 @@ def test_a_shard_that_was_ended_for_good_is_placed_anew(service: ServiceProcess)
     assert not before & {process.pid for process in service.shards()}
 
 
+@pytest.mark.soak
 def test_a_killed_supervisor_takes_its_ray_along_and_the_next_one_serves(service: ServiceProcess) -> None:
     version = written(service)
     postmaster = service.postmaster()
