@@ -47,11 +47,17 @@ def service() -> Iterator[ServiceProcess]:
 
 
 @pytest.fixture(scope="module")
-def client(service: ServiceProcess) -> Iterator[Client]:
-    """A client of the service, joined anew: other modules have services of their own, and a process joins one at a time."""
+def joined(service: ServiceProcess) -> ServiceProcess:
+    """The service, joined anew: other modules have services of their own, and a process joins one at a time."""
     ray.shutdown()
     attach(service.settings)
-    with Client(service.settings) as client:
+    return service
+
+
+@pytest.fixture(scope="module")
+def client(joined: ServiceProcess) -> Iterator[Client]:
+    """A client of the service."""
+    with Client(joined.settings) as client:
         yield client
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,6 @@ import httpx
 import msgspec
 import polars as pl
 import pytest
-import ray
 from polars.testing import assert_frame_equal
 
 from analytics.document import AnalysisTerms, PortfolioAnalytics
@@ -29,17 +28,17 @@ from analytics.worker_environment import BATCH
 from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
 from cluster.batch.run import Batch, write_batch
 from cluster.batch.table import rows
-from cluster.client import Client, attach, gateway_by_handles
-from persistence import postgres
-from persistence.price_store import PostgresPriceStore
+from cluster.client import Client, gateway_by_handles
 from portfolio.daily_price import DailyPrice
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from tests.cluster.service_process import ServiceProcess
+from tests.support import daily_prices
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 COMMAND = Path(sys.executable).with_name("portfolio-state")
-FIRST_DAY = date(2024, 1, 1)
 DAYS = 60
+# The window of a portfolio is the last days of all prices, those of other modules among them.
+FIRST_DAY = daily_prices.LAST_DAY - timedelta(days=DAYS - 1)
 INSTRUMENTS = tuple(InstrumentId(f"BATCH-{letter}") for letter in "ABC")
 PORTFOLIOS = tuple(PortfolioId(f"BATCH-{number:02}-{uuid4().hex[:6]}") for number in range(12))
 TERMS = AnalysisTerms(window=40, benchmark=INSTRUMENTS[0], risk_free_rate=0.01)
@@ -51,29 +50,25 @@ def _close(place: int, day: int) -> Decimal:
 
 
 @pytest.fixture(scope="module")
-def ready(service: ServiceProcess) -> ServiceProcess:
+def ready(joined: ServiceProcess, client: Client) -> ServiceProcess:
     """The service with portfolios that have a past, and this process joined to it."""
-    ray.shutdown()
-    attach(service.settings)
-    asyncio.run(_record_prices(service.postgres_dsn))
-    with Client(service.settings) as client:
-        for number, name in enumerate(PORTFOLIOS):
-            _live(client, name, number)
-    return service
+    daily_prices.record(joined.postgres_dsn, _prices())
+    for number, name in enumerate(PORTFOLIOS):
+        _live(client, name, number)
+    return joined
 
 
-async def _record_prices(dsn: str) -> None:
-    async with postgres.pool(dsn, 1) as connections:
-        await PostgresPriceStore(connections).record(
-            DailyPrice(
-                instrument_id=name,
-                day=FIRST_DAY + timedelta(days=day),
-                close=_close(place, day),
-                adjusted_close=_close(place, day),
-            )
-            for place, name in enumerate(INSTRUMENTS)
-            for day in range(DAYS)
+def _prices() -> list[DailyPrice]:
+    return [
+        DailyPrice(
+            instrument_id=name,
+            day=FIRST_DAY + timedelta(days=day),
+            close=_close(place, day),
+            adjusted_close=_close(place, day),
         )
+        for place, name in enumerate(INSTRUMENTS)
+        for day in range(DAYS)
+    ]
 
 
 def _live(client: Client, portfolio_id: PortfolioId, number: int) -> None:
@@ -121,14 +116,13 @@ def _kill_once(trace: Path, victims: Sequence[int], job: Job, *arguments: Any) -
     return result
 
 
-def test_figures_are_of_each_portfolio_as_it_is(undisturbed: pl.DataFrame, ready: ServiceProcess) -> None:
+def test_figures_are_of_each_portfolio_as_it_is(undisturbed: pl.DataFrame, client: Client) -> None:
     assert undisturbed["portfolio_id"].to_list() == list(PORTFOLIOS)
     assert undisturbed["version"].to_list() == [5] * len(PORTFOLIOS)
     assert undisturbed["risk_volatility"].is_not_null().all()
     assert undisturbed["risk_beta"].is_not_null().all()
     assert (undisturbed["window_periods"] == TERMS.window).all()
-    with Client(ready.settings) as client:
-        totals = [float(client.state(name).total_value) for name in PORTFOLIOS]
+    totals = [float(client.state(name).total_value) for name in PORTFOLIOS]
     assert undisturbed["exposure_total_value"].to_list() == totals
 
 

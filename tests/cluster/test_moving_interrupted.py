@@ -6,32 +6,24 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 import pytest
-import ray
 
-from actors.names import actor_name
-from actors.settings import ShardConfig
 from cluster.client import AsyncClient
 from cluster.moving import move
-from cluster.placement import actor_names, place
+from cluster.placement import actor_names
 from portfolio.ids import PortfolioId, ShardId
-from portfolio.sharding import shard_of
 from serve_app.finding import find_shard
 from tests.cluster.conftest import joined_service
 from tests.cluster.service_process import ServiceProcess, wait_until
-from tests.cluster.test_failover import pid_of
 from tests.cluster.test_moving import writing
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(180)]
 COMMAND = Path(sys.executable).with_name("portfolio-state")
 MOVE_FOR_EVER = """
 import asyncio
@@ -77,7 +69,6 @@ async def _killed_once(process: subprocess.Popen[str], is_so: Callable[[], bool]
             process.kill()
 
 
-@pytest.mark.soak
 async def test_a_mover_that_is_killed_leaves_the_shard_served_and_movable(service: ServiceProcess) -> None:
     async with writing(service, _portfolios("MOVER")) as writers:
         known = actor_names()
@@ -93,59 +84,6 @@ async def test_a_mover_that_is_killed_leaves_the_shard_served_and_movable(servic
         assert (await handle.config.remote()).actor == _one(service, "select actor from shards where shard_id = 0")[0]
 
 
-async def test_a_forgotten_successor_leaves_by_itself_and_hurts_nobody(service: ServiceProcess) -> None:
-    owner = await find_shard(ShardId(1))
-    config: ShardConfig = await owner.config.remote()
-    name = actor_name(ShardId(1), 99)
-    forgotten: Any = place(
-        replace(config, actor=name, is_successor=True, limits=replace(config.limits, stand_by_s=0.5))
-    )
-    await forgotten.ready.remote()
-    assert not await forgotten.is_owner.remote(1)
-    client = await AsyncClient.connect(service.settings)
-    portfolio_id = next(found for found in _portfolios("FORGOTTEN") if shard_of(found, 2) == 1)
-    await client.create(portfolio_id)
-    assert await asyncio.to_thread(wait_until, lambda: name not in actor_names(), 30.0)
-    assert (await client.state(portfolio_id)).version == 1
-    assert _one(service, "select actor from shards where shard_id = 1")[0] == config.actor
-
-
-async def test_a_successor_takes_over_by_itself_from_an_owner_that_is_killed_right_after_it_let_go(
-    service: ServiceProcess, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with writing(service, _portfolios("OWNER")) as writers:
-        owner = await find_shard(ShardId(1))
-        old_pid = await asyncio.to_thread(pid_of, 1)
-        config: ShardConfig = await owner.config.remote()
-        name = actor_name(ShardId(1), 7)
-        heir: Any = place(replace(config, actor=name, is_successor=True))
-        await heir.ready.remote()
-        handing_over = owner.hand_over.remote(name)
-        await asyncio.to_thread(_await_release, service, name)
-        psutil.Process(old_pid).kill()
-        await heir.take_over.remote()
-        with capsys.disabled():
-            ended = "was on its way" if not ray.wait([handing_over], timeout=0)[0] else "had come"
-            print(f"\n  the answer to the hand-over {ended} when its owner was killed")  # noqa: T201
-        await asyncio.sleep(1)
-        assert (await asyncio.to_thread(pid_of, 1)) == await heir.pid.remote()
-        assert not psutil.pid_exists(old_pid)
-        moment = time.monotonic()
-        await asyncio.sleep(1)
-        last = {found: writers.acknowledged[found][-1][0] for found in _portfolios("OWNER")}
-        assert min(last.values()) > moment
-    # Ray brings the old one back under its name; it is not meant any more, and leaves.
-    assert await asyncio.to_thread(wait_until, lambda: config.actor not in actor_names(), 30.0)
-
-
-def _await_release(service: ServiceProcess, name: str) -> None:
-    with psycopg.connect(service.postgres_dsn, autocommit=True) as connection:
-        deadline = time.monotonic() + 30
-        while connection.execute("select actor from shards where shard_id = 1").fetchone() != (name,):
-            assert time.monotonic() < deadline
-
-
-@pytest.mark.soak
 async def test_a_doubling_that_is_killed_twice_is_gone_on_with(service: ServiceProcess) -> None:
     portfolios = _portfolios("DOUBLED")
     async with writing(service, portfolios):

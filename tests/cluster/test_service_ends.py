@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.service_process import service_process
 from tests.cluster.traces import Traces
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(240)]
 
 # Runs until it is interrupted, or until the file that it is given exists, which is an error then.
 SCRIPT: Final = """
@@ -30,10 +30,7 @@ with (service := Service(Settings(), print)).running(), service.serving():
 """
 
 
-@pytest.mark.parametrize(
-    "way",
-    ["TERM", *(pytest.param(way, marks=pytest.mark.soak) for way in ("an exception inside", "Ctrl-C while starting"))],
-)
+@pytest.mark.parametrize("way", ["TERM", "an exception inside", "Ctrl-C while starting"])
 def test_nothing_is_left_when_a_service_ends_by(way: str) -> None:
     with service_process() as service:
         trigger = service.top / "fail"

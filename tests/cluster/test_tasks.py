@@ -14,7 +14,6 @@ from ray.exceptions import RayTaskError
 
 from analytics.tasks import Workers
 from analytics.worker_environment import units
-from cluster.client import attach
 from portfolio.errors import AnalyticsUnavailable, PortfolioNotFound
 from tests.cluster.service_process import ServiceProcess
 
@@ -26,9 +25,7 @@ _STARTING_S = 5.0
 
 
 @pytest.fixture(scope="module")
-def workers(service: ServiceProcess) -> Workers:
-    ray.shutdown()
-    attach(service.settings)
+def workers(joined: ServiceProcess) -> Workers:
     return Workers()
 
 
