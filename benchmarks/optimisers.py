@@ -73,15 +73,15 @@ def _varied(real: Floats, chance: np.random.Generator) -> Floats:
     return np.asarray(picked * chance.uniform(0.7, 1.3, ASSETS) + chance.normal(0, 0.01, picked.shape))
 
 
-def long_only(covariances: Floats) -> Program:
-    """Minimum variance with weights of 0 or above that sum to 1, for each covariance."""
+def long_only(covariances: Floats, at_most: float = np.inf) -> Program:
+    """Minimum variance with weights from 0 to `at_most` that sum to 1, for each covariance."""
     count, assets = covariances.shape[:2]
     zeros, none, neither = np.zeros((count, assets)), np.zeros((count, 0)), np.zeros((count, 0), dtype=bool)
     return Program(
         quadratic=covariances,
         linear=zeros,
         lower=zeros,
-        upper=zeros + np.inf,
+        upper=zeros + at_most,
         rows=np.ones((count, 1, assets)),
         row_splits=np.zeros((count, 1, 0)),
         row_bounds=np.ones((count, 1)),

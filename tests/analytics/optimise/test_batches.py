@@ -9,6 +9,7 @@ from analytics.optimise.optimising import optimise, optimise_many
 from analytics.optimise.program import Program
 from analytics.optimise.request import Objective
 from analytics.optimise.solving import solve
+from benchmarks.optimisers import long_only
 from tests.analytics.optimise.optimality import worst_violations
 from tests.analytics.optimise.problems import limits, problem
 from tests.analytics.samples import random_returns
@@ -18,24 +19,7 @@ def small_programs(count: int, assets: int, *, at_most: float) -> Program:
     """Long-only minimum variance of random covariances, no weight above `at_most`."""
     chance = np.random.default_rng(5)
     factors = chance.normal(size=(count, assets, 2 * assets))
-    zeros = np.zeros((count, assets))
-    none, neither = np.zeros((count, 0)), np.zeros((count, 0), dtype=bool)
-    return Program(
-        quadratic=np.einsum("pif,pjf->pij", factors, factors) / (2 * assets),
-        linear=zeros,
-        lower=zeros,
-        upper=zeros + at_most,
-        rows=np.ones((count, 1, assets)),
-        row_splits=np.zeros((count, 1, 0)),
-        row_bounds=np.ones((count, 1)),
-        row_is_equality=np.ones((count, 1), dtype=bool),
-        split_rows=np.zeros((count, 0, assets)),
-        split_offsets=none,
-        over_costs=none,
-        under_costs=none,
-        has_over=neither,
-        has_under=neither,
-    )
+    return long_only(np.einsum("pif,pjf->pij", factors, factors) / (2 * assets), at_most)
 
 
 def as_inequality(programs: Program) -> Program:
