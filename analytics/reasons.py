@@ -29,6 +29,7 @@ class Reason(IntEnum):
     NO_PRICES_IN_WINDOW = 12
     TOTAL_VALUE_NOT_POSITIVE = 13
     NO_POSITIONS = 14
+    BENCHMARK_WITHOUT_PRICES = 15
 
     @property
     def text(self) -> str:

@@ -197,6 +197,7 @@ def _reasons(found: _Found, is_invested: NDArray[np.bool_], *, has_benchmark: bo
     benchmark = [
         *sample,
         (Reason.NO_BENCHMARK, np.full(len(is_invested), not has_benchmark)),
+        (Reason.BENCHMARK_WITHOUT_PRICES, found.benchmark_observations == 0),
         (Reason.TOO_FEW_OBSERVATIONS, found.benchmark_observations < OBSERVATIONS_MIN),
     ]
     any_codes = first_reason(*sample)

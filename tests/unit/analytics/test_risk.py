@@ -56,7 +56,8 @@ def test_what_cannot_be_told_has_a_reason() -> None:
     ("benchmark", "why"),
     [
         (None, Reason.NO_BENCHMARK),
-        (np.full(DAYS, np.nan), Reason.TOO_FEW_OBSERVATIONS),
+        (np.full(DAYS, np.nan), Reason.BENCHMARK_WITHOUT_PRICES),
+        (np.where(np.arange(DAYS) == 3, 0.01, np.nan), Reason.TOO_FEW_OBSERVATIONS),
         (np.full(DAYS, 0.01), Reason.BENCHMARK_WITHOUT_VARIANCE),
     ],
 )
