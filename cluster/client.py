@@ -245,9 +245,12 @@ class AsyncClient:
         return _OPTIMISED.decode(answer.body or b"")
 
     async def _analyst_of_this(self) -> Analyst:
-        if self._analyst is None:
-            self._analyst = await self._asked(lambda: client_analyst(self._gateway, self._usual_terms))
-        return self._analyst
+        known = self._analyst
+        if known is None:
+            made = await self._asked(lambda: client_analyst(self._gateway, self._usual_terms))
+            # Another call may have made one meanwhile.
+            known = self._analyst = self._analyst or made
+        return known
 
     async def update_marks(self, marks: Iterable[MarkUpdate | Mapping[str, Any]]) -> MarkCounts:
         """Set market prices; of several for one instrument the newest counts. Durable when it returns."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from typing import Any, TypeVar
@@ -26,7 +26,8 @@ _Read = Callable[[AsyncConnectionPool[Connection]], Awaitable[Result]]
 class PostgresSource:
     """Reads of one database. All that a process reads goes over one connection, which it keeps."""
 
-    dsn: str
+    dsn: str = field(repr=False)
+    """It may have a password."""
 
     def entries(self, portfolio_id: PortfolioId) -> Sequence[Entry]:
         """Everything booked in a portfolio so far. Raises PortfolioQuarantined or ShardUnavailable."""

@@ -25,7 +25,8 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """A new file of mode 0600 that takes the name `path` once the block has ended well and all is on disk.
 
     Whoever is killed meanwhile leaves `path` as it was, and beside it a file `.NAME.unfinished-*`.
-    Raises FileRefused if `path` exists and is not to be overwritten, FileNotWritten if it cannot be written.
+    Raises FileRefused if `path` exists and is not to be overwritten, FileNotWritten if it cannot be written; what else the
+    block raises stays what it is.
     """
     require_free(path, overwrite=overwrite)
     try:
@@ -43,6 +44,8 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
             sync_directory(path.parent)
         finally:
             unfinished.unlink(missing_ok=True)
+    except (ConnectionError, TimeoutError):
+        raise  # No file raises these, which are OSErrors too.
     except OSError as error:
         raise FileNotWritten(f"{path} cannot be written: {error.strerror or error}") from error
 

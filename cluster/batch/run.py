@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -48,7 +48,7 @@ class Batch:
     """What is asked of which cluster: the figures of all portfolios there, or of some, on these terms."""
 
     workers: Workers
-    postgres_dsn: str
+    postgres_dsn: str = field(repr=False)
     terms: AnalysisTerms
     chunks: Sequence[Chunk]
     patience: Patience = PATIENCE
