@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import WithJsonSchema
 
-from analytics.optimise.request import Objective
+from analytics.document import WindowDocument
+from analytics.optimise.request import Covariance, Objective
 from portfolio.transactions import TransactionType
 
 Number = Annotated[Decimal, WithJsonSchema({"type": "number"})]
@@ -47,6 +48,21 @@ class SolverReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateConventions:
+    """How returns and risks were estimated; docs/optimisation.md has the formulas. The decay is that of `ewma` alone."""
+
+    periods_per_year: int
+    ddof: int
+    risk_free_rate: float
+    returns: str
+    covariance: Covariance
+    ewma_decay: float
+    expected_returns: str
+    confidence_level: float
+    conditional_value_at_risk: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProposedTrade:
     """A transaction ready to be posted as part of an update (PositionUpdate)."""
 
@@ -62,12 +78,15 @@ class OptimiseAnswer:
 
     Both are fractions of the total value, of every instrument that may be held, and of other holdings. Where nothing was
     found, weights and figures are null and there are no trades. `expected_return` and `volatility` are a year's, of
-    `weights`; `objective_value` is what docs/optimisation.md defines for each objective.
+    `weights`; `objective_value` is what docs/optimisation.md defines for each objective. `window` is of the returns that
+    these are estimated from.
     """
 
     portfolio_id: str
     version: int
     as_of: datetime
+    window: WindowDocument
+    conventions: EstimateConventions
     objective: Objective
     status: SolveStatus
     weights: dict[str, float] | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -10,35 +11,49 @@ from jaxtyping import Bool, Float64
 
 from analytics.conventions import OBSERVATIONS_MIN, PERIODS_PER_YEAR
 from analytics.covariance import ewma_covariance, ledoit_wolf_covariance, sample_covariance
+from analytics.document import WindowDocument
+from analytics.figures import as_date
 from analytics.optimise.request import Covariance
 from analytics.panel import Calendars, PricePanel
 from portfolio.errors import InvalidRequest
 from portfolio.ids import InstrumentId
 
 
-def complete_returns(
-    prices: PricePanel, instruments: Sequence[InstrumentId], window: int
-) -> Float64[np.ndarray, "day instrument"]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CompleteReturns:
+    """Daily returns without gaps, [day, instrument], and the window that they are from."""
+
+    instruments: Sequence[InstrumentId]
+    values: Float64[np.ndarray, "day instrument"]
+    window: WindowDocument
+
+
+def complete_returns(prices: PricePanel, named: Mapping[str, Sequence[InstrumentId]], window: int) -> CompleteReturns:
     """The returns of a window of the instruments' own days, without those on which one of the instruments has none. Nothing is filled.
 
-    Raises InvalidRequest, naming the first instrument that has less than nine tenths of them.
+    `named`: the instruments by the field of the request that they are for. Raises InvalidRequest, naming field and instrument
+    of the first that has less than nine tenths of them.
     """
+    instruments = [name for names in named.values() for name in names]
     panel = Calendars(prices).of(instruments).returns(window).of(instruments)
-    for name, status, is_covered in zip(panel.instruments, panel.statuses, panel.covered, strict=True):
+    fields = [field for field, names in named.items() for _ in names]
+    for field, name, status, is_covered in zip(fields, instruments, panel.statuses, panel.covered, strict=True):
         if not is_covered:
             raise InvalidRequest(
-                f"{name} has too few prices to be optimised ({status}): nine tenths of the last {window} returns are "
-                "needed; left out of instruments, it is held as it is",
-                field="instruments",
+                f"{name} has too few prices ({status}): nine tenths of the last {window} returns are needed"
+                + ("; left out of instruments, it is held as it is" if field == "instruments" else ""),
+                field=field,
                 instrument_id=name,
             )
-    returns: Float64[np.ndarray, "day instrument"] = panel.values[~np.isnan(panel.values).any(axis=1)]
-    if len(returns) < OBSERVATIONS_MIN:
+    has_all = ~np.isnan(panel.values).any(axis=1)
+    count = int(has_all.sum())
+    if panel.start is None or count < OBSERVATIONS_MIN:
         raise InvalidRequest(
-            f"the window has {len(returns)} days on which all instruments have a return, expected {OBSERVATIONS_MIN} or more",
+            f"the window has {count} days on which all instruments have a return, expected {OBSERVATIONS_MIN} or more",
             field="window",
         )
-    return returns
+    days = WindowDocument(periods=count, start=as_date(panel.start), end=as_date(panel.days[-1]))
+    return CompleteReturns(instruments=instruments, values=panel.values[has_all], window=days)
 
 
 def yearly_covariance(

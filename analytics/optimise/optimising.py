@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
+from analytics.conventions import DEVIATION_MIN, PERIODS_PER_YEAR
 from analytics.jax_setup import jax
 from analytics.optimise.answer import SolveStatus
 from analytics.optimise.conflicts import BROKEN, Elastic
@@ -30,21 +31,19 @@ FAR: Final = 1e3
 """A weight beyond this is on its way to infinity: requests have none above 100."""
 RISKLESS: Final = 1e-6
 """A volatility below this part of the largest asset's is none: weights are solved to about 1e-8."""
+NO_VARIANCE: Final = DEVIATION_MIN**2 * PERIODS_PER_YEAR
+"""A year's variance below this is rounding: the price has not moved."""
 _TOGETHER_MAX: Final = 4_096
 """Risk parity problems in one call."""
 
 
-def optimise(problem: Problem, near: Float64[np.ndarray, " asset"] | None = None) -> Outcome:
-    """The outcome of one problem. `near`, weights of a similar one, saves turns where there are only bounds."""
-    if problem.objective in RATIOS or near is None:
-        return optimise_many([problem])[0]
-    named = program_of(problem)
-    start = padded(near[None], (1, len(named.program.linear)))
-    return _outcome(problem, named, solve(_stacked([named]), start), 0)
+def optimise(problem: Problem) -> Outcome:
+    """The outcome of one problem."""
+    return optimise_many([problem])[0]
 
 
 def optimise_many(problems: Sequence[Problem]) -> list[Outcome]:
-    """The outcome of each problem, in their order."""
+    """The outcome of each problem, in their order. What is held now is where each begins: it was the best not long ago."""
     outcomes: dict[int, Outcome] = {}
     parity = [index for index, problem in enumerate(problems) if problem.objective is Objective.RISK_PARITY]
     outcomes |= zip(parity, _balanced([problems[index] for index in parity]), strict=True)
@@ -53,7 +52,8 @@ def optimise_many(problems: Sequence[Problem]) -> list[Outcome]:
     for index, named in programs.items():
         alike[shape_of(named)].append(index)
     for indices in alike.values():
-        solutions = solve(_stacked([programs[index] for index in indices]))
+        start = np.stack([_start(problems[index], programs[index]) for index in indices])
+        solutions = solve(_stacked([programs[index] for index in indices]), start)
         for place, index in enumerate(indices):
             outcomes[index] = _outcome(problems[index], programs[index], solutions, place)
     return [outcomes[index] for index in range(len(problems))]
@@ -61,6 +61,14 @@ def optimise_many(problems: Sequence[Problem]) -> list[Outcome]:
 
 def _stacked(programs: Sequence[Named]) -> Program:
     return Program(*map(np.stack, zip(*(named.program for named in programs), strict=True)))
+
+
+def _start(problem: Problem, named: Named) -> Float64[np.ndarray, " variable"]:
+    """The current weights, if there are any and the program's variables are weights first of all; NaN is not known."""
+    start, current = np.full(len(named.program.linear), np.nan), problem.limits.current
+    if current.any() and problem.objective not in RATIOS:
+        start[: len(current)] = current
+    return start
 
 
 def _outcome(problem: Problem, named: Named, solutions: Solved, place: int) -> Outcome:
@@ -191,6 +199,8 @@ def _parity_outcome(problem: Problem, weights: np.ndarray, error: float, iterati
         # Holdings that stay take up all that may be invested: what is left to share out would be shorts.
         conflict = (f"invested = {wanted:.12g}", *(f"{name} >= 0" for name in names))
         return _nothing_found(SolveStatus.INFEASIBLE, conflict)
+    if riskless := [name for name, own in zip(names, np.diag(problem.covariance), strict=True) if own < NO_VARIANCE]:
+        return _nothing_found(SolveStatus.INFEASIBLE, tuple(f"risk of {name} > 0" for name in riskless))
     is_solved = error <= SOLVED
     return Outcome(
         status=SolveStatus.SOLVED if is_solved else SolveStatus.ITERATION_LIMIT,

@@ -29,11 +29,15 @@ MORE_TURNS: Final = 16
 def solve(programs: Program, near: Float64[np.ndarray, "problem variable"] | None = None) -> Solved:
     """The solution of every problem of a batch, in NumPy arrays with the problem as first axis.
 
-    `near` are solutions of similar problems, which save turns. How a problem ended is for its accuracy to say.
+    `near` are solutions of similar problems, which save turns, NaN where nothing is known. How a problem ended is for its
+    accuracy to say.
     """
     splits = programs.split_offsets.shape[-1]
     grown = bucketed(programs)
-    start = _starts(grown) if near is None else padded(near, grown.linear.shape)
+    start = _starts(grown)
+    if near is not None:
+        known = padded(near, start.shape)
+        start = np.where(np.isnan(known), start, known)
     if splits or not np.all(programs.row_is_equality):
         return _trimmed(_in_calls(_thorough, with_spare_rows(grown), start, np.arange(len(start))), programs)
     found = _quickly(grown, start)

@@ -151,7 +151,7 @@ def test_an_overdraft_is_allowed_where_the_portfolio_has_no_minimum_of_its_own()
 
 
 def test_an_instrument_without_enough_prices_is_refused_by_name() -> None:
-    with pytest.raises(InvalidRequest, match="JPM has too few prices to be optimised") as caught:
+    with pytest.raises(InvalidRequest, match="JPM has too few prices") as caught:
         answered(holding(), panel(JPM=slice(-300, -30)))
     assert caught.value.cause["instrument_id"] == "JPM"
     with pytest.raises(InvalidRequest, match="ZZZ has no price above 0"):
@@ -188,3 +188,42 @@ def test_an_empty_portfolio_has_to_name_instruments_and_one_that_is_suspended_ca
 def test_an_answer_is_of_the_version_and_moment_that_were_looked_at() -> None:
     answer = answered(holding())
     assert (answer.version, answer.as_of) == (5, NOW)
+
+
+def test_an_answer_says_from_which_days_and_how_it_was_estimated() -> None:
+    prices = panel(KO=slice(-3, -1))
+    answer = answered(
+        holding(), prices, instruments=UNIVERSE, window=100, covariance="ledoit_wolf", risk_free_rate=0.02
+    )
+    # A gap of two closes takes three returns from everybody.
+    assert (answer.window.periods, answer.window.start, answer.window.end) == (
+        97,
+        prices.days[-101].item(),
+        prices.days[-1].item(),
+    )
+    assert (answer.conventions.covariance, answer.conventions.risk_free_rate) == ("ledoit_wolf", 0.02)
+
+
+def test_what_is_held_and_still_the_best_is_found_in_one_turn() -> None:
+    limits: dict[str, Any] = {"instruments": UNIVERSE, "lot": "0.00000001", "others": "sell"}
+    book = holding()
+    first = answered(book, **limits)
+    again = answered(after(book, first), **limits)
+    assert (first.status, again.status) == (SolveStatus.SOLVED, SolveStatus.SOLVED)
+    assert again.solver.iterations == 1 < first.solver.iterations
+    assert again.weights == pytest.approx(first.weights, abs=1e-9)
+
+
+def test_a_price_that_never_moved_has_no_share_of_risk() -> None:
+    flat = panel()
+    flat.adjusted[:, flat.instruments.index(InstrumentId("KO"))] = 60.0
+    answer = answered(holding(), flat, objective="risk_parity", instruments=["AAPL", "KO"])
+    assert answer.status is SolveStatus.INFEASIBLE
+    assert answer.solver.conflict == ["risk of KO > 0"]
+
+
+@pytest.mark.parametrize("tracked", [{"benchmark": "NONE"}, {"benchmark_weights": {"AAPL": 0.5, "NONE": 0.5}}])
+def test_what_is_tracked_and_has_no_prices_is_named(tracked: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=r"NONE has too few prices \(no_prices\)") as refused:
+        answered(holding(), objective="tracking", **tracked)
+    assert refused.value.cause["field"] == next(iter(tracked))
