@@ -17,6 +17,7 @@ from redis import Redis
 from persistence.embedded.postgres import EmbeddedPostgres
 from persistence.embedded.valkey import EmbeddedValkey
 from persistence.migrate import migrate
+from tests.support.removing import wait_until_removed
 
 _HERE = Path(__file__).parent
 _TEMPLATE = "migrated_template"
@@ -28,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(item.path.relative_to(_HERE).parts[0])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _removed() -> Iterator[None]:
+    """Nothing is left at the end of directories that are removed beside the tests."""
+    yield
+    wait_until_removed()
 
 
 @pytest.fixture(scope="session")

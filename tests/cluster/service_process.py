@@ -22,6 +22,7 @@ import psutil
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from persistence.embedded.postgres_session import DATABASE, address
+from tests.support.removing import remove_later
 
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 60.0
@@ -216,7 +217,7 @@ def service_process(*, shard_count: int = 2, variables: Mapping[str, str] | None
     finally:
         service.kill_everything(random.Random(0))
         shutil.rmtree(service.runtime_dir, ignore_errors=True)
-        shutil.rmtree(top, ignore_errors=True)
+        remove_later(top)
 
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float) -> bool:

@@ -22,6 +22,7 @@ import psutil
 from cluster.runtime_dir import RuntimeDir
 from persistence.embedded.home import open_home
 from persistence.embedded.valkey_launch import SOCKET_NAME
+from tests.support.removing import remove_later
 
 START_TIMEOUT_S: Final = 150.0
 STOP_TIMEOUT_S: Final = 45.0
@@ -78,7 +79,7 @@ def running_service(environment: Mapping[str, str] | None = None) -> Iterator[Ru
             raise AssertionError("\n".join([*problems, "", _tail(log)]))
     finally:
         _end_by_force(data_dir, runtime_dir)
-        shutil.rmtree(data_dir, ignore_errors=True)
+        remove_later(data_dir)
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
 

@@ -36,6 +36,7 @@ from persistence.embedded.home import SOCKET_PATH_BYTES_MAX, ServerHome, open_ho
 from persistence.embedded.postgres import EmbeddedPostgres
 from persistence.embedded.process import Deadline, wait_until
 from persistence.embedded.valkey import EmbeddedValkey
+from tests.support.removing import remove_later
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -69,7 +70,7 @@ def data_dir() -> Iterator[Path]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         assert wait_until(lambda: not _processes_of(data_dir), Deadline.after(10))
-        shutil.rmtree(top)
+        remove_later(top)
 
 
 @pytest.fixture
