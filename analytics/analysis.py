@@ -18,6 +18,7 @@ from analytics.panel import Calendars, PricePanel, ReturnPanel
 from analytics.past import ever_held, past_of_life
 from analytics.risk_analysis import analyse_risk
 from analytics.shapes import bucket, padded
+from analytics.tail_contributions import tail_contributions
 from analytics.track_record import track_records
 from portfolio.book import Book, MarkedBook
 from portfolio.entries import Entry
@@ -66,6 +67,7 @@ def _analysis(held: Holdings, panel: PricePanel, terms: AnalysisTerms) -> Analys
         window=window,
         exposure=_exposure(held, window),
         risk=analyse_risk(held.weights, window.values, window.covered, benchmark),
+        tails=tail_contributions(held.weights, window.values, window.covered),
         played=played,
         stressed=stressed,
         is_priced=is_priced,

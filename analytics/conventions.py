@@ -25,7 +25,7 @@ OBSERVATIONS_MIN: Final = 2
 DEVIATION_MIN: Final = 1e-12
 """A standard deviation a day below this is rounding: returns that are all the same leave about 1e-18."""
 
-_COUNT_GUARD: Final = 1e-9
+COUNT_GUARD: Final = 1e-9
 
 
 def per_period(annual_rate: float) -> float:
@@ -38,4 +38,4 @@ def tail_count(observations: int, confidence: float) -> int:
 
     0.05 * 1,000 is 50: the floats' 1 - 0.95 is a little more than 0.05, and without a guard the ceiling would be 51.
     """
-    return max(1, math.ceil((1 - confidence) * observations - _COUNT_GUARD))
+    return max(1, math.ceil((1 - confidence) * observations - COUNT_GUARD))

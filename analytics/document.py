@@ -120,13 +120,18 @@ class RiskDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContributionDocument:
-    """A holding's part in the volatility: components add up to it, shares to 1."""
+    """A holding's part in the volatility: components add up to it, shares to 1; and in the historical tails, by level.
+
+    `marginal` is how the volatility changes with the weight; a part of a tail, divided by the weight, is how that does.
+    """
 
     instrument_id: str
     weight: float
     marginal: float
     component: float
     share: float
+    value_at_risk: dict[str, float]
+    conditional_value_at_risk: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from analytics.panel import PriceStatus, ReturnPanel
 from analytics.reasons import Reason
 from analytics.risk_analysis import RiskAnalysis
 from analytics.stress import Scenario
+from analytics.tail_contributions import TailContributions
 from analytics.track_record import TrackRecord
 
 
@@ -41,6 +42,7 @@ class Analysis:
     window: ReturnPanel
     exposure: Exposure
     risk: RiskAnalysis
+    tails: TailContributions
     played: Sequence[Scenario]
     stressed: Float64[np.ndarray, "portfolio scenario"]
     is_priced: Bool[np.ndarray, "portfolio scenario"]
@@ -127,6 +129,8 @@ class Analysis:
                 marginal=float(self.risk.marginal[row, place]),
                 component=float(self.risk.component[row, place]),
                 share=float(self.risk.component[row, place]) / volatility,
+                value_at_risk=_by_level(self.tails.value_at_risk[row, :, place]),
+                conditional_value_at_risk=_by_level(self.tails.conditional_value_at_risk[row, :, place]),
             )
             for place in np.flatnonzero((weights != 0) & self.window.covered)
         ]
@@ -157,3 +161,7 @@ class Analysis:
             figures.missing("window.end", "no_prices")
             return WindowDocument(periods=0, start=None, end=None)
         return WindowDocument(periods=len(window.days), start=as_date(window.start), end=as_date(window.days[-1]))
+
+
+def _by_level(found: Float64[np.ndarray, " level"]) -> dict[str, float]:
+    return {f"{level:g}": float(part) for level, part in zip(CONFIDENCE_LEVELS, found, strict=True)}

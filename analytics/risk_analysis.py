@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array
 from numpy.typing import NDArray
 
 from analytics import samples, value_at_risk
+from analytics.batched import batched
 from analytics.conventions import CONFIDENCE_LEVELS, DEVIATION_MIN, OBSERVATIONS_MIN, PERIODS_PER_YEAR
-from analytics.jax_setup import host, jax, jnp
 from analytics.reasons import Reason, Reasons, first_reason
 from analytics.risk import Sample, risk_of_batch, risk_of_each
-from analytics.samples import Batch, Gathered, Panel
-from analytics.shapes import bucket
+from analytics.samples import Batch
 from analytics.value_at_risk import TailRisk
 
 Floats = NDArray[np.float64]
@@ -54,10 +51,10 @@ def analyse_risk(
     one. Instruments that are not `covered` count as if they were not held. `benchmark`: [day], NaN where there is none.
     """
     chosen = weights if covered.all() else np.where(covered, weights, 0.0)
-    data = samples.panel(returns, benchmark)
-    together, alone = samples.batches(chosen, data, days_min=OBSERVATIONS_MIN)
-    parts = [(batch, _computed_together(chosen, data, batch)) for batch in together]
-    parts += _computed_alone(chosen, data, alone)
+    parts = [
+        (batch, _cut(risk, batch))
+        for batch, risk in batched(chosen, samples.panel(returns, benchmark), _of_batch, _of_each)
+    ]
     return _analysis(_merged(parts, *weights.shape), chosen, has_benchmark=benchmark is not None)
 
 
@@ -105,26 +102,12 @@ def _nothing_yet(portfolios: int, instruments: int) -> _Found:
     return _Found(**arrays)
 
 
-def _computed_together(weights: Floats, data: Panel, batch: Batch) -> _Found:
-    shape = bucket(len(batch.portfolios)), bucket(len(batch.instruments))
-    inputs = samples.gathered(weights, data, batch, shape)
-    return _cut(host(risk_of_batch(*_device(inputs))), batch)
+def _of_batch(weights: Any, *sample: Any) -> Any:
+    return risk_of_batch(weights, Sample(*sample))
 
 
-def _computed_alone(weights: Floats, data: Panel, alone: list[Batch]) -> Iterator[tuple[Batch, _Found]]:
-    for those, (at_once, instruments) in samples.chunks(alone):
-        inputs = [samples.gathered(weights, data, batch, (1, instruments)) for batch in those]
-        # What pads the number of portfolios is the last of them once more: there is no empty portfolio with days.
-        inputs += inputs[-1:] * (at_once - len(those))
-        stacked = Gathered(*(np.stack(arrays) for arrays in zip(*inputs, strict=True)))
-        results = host(risk_of_each(*_device(stacked)))
-        for number, batch in enumerate(those):
-            yield batch, _cut(jax.tree.map(lambda array, number=number: array[number], results), batch)
-
-
-def _device(inputs: Gathered) -> tuple[Array, Sample]:
-    weights, *sample = map(jnp.asarray, inputs)
-    return weights, Sample(*sample)
+def _of_each(weights: Any, *sample: Any) -> Any:
+    return risk_of_each(weights, Sample(*sample))
 
 
 def _cut(risk: Any, batch: Batch) -> _Found:

@@ -1,71 +1,63 @@
-"""How a portfolio's risk changes with each weight, by differentiating the figures themselves.
+"""How the tails of a portfolio's returns change with each weight, by differentiating the figures themselves.
 
-For volatility this is the closed form (Sigma w) / sigma of the contributions. For historical VaR it is minus the returns of
-the day that is the VaR, and for CVaR their mean over the tail, Tasche (1999): exact until a weight moves enough to change
-the order of days.
+For historical VaR these are minus the returns of the day that is the VaR, and for CVaR their mean over the tail: D. Tasche,
+Risk contributions and performance measurement (1999). They are exact until a weight moves enough to change the order of days.
+Both figures are homogeneous of degree one, so weights times sensitivities add up to them (Euler). Volatility's are in
+`risk.py`, whose products have them at no cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from analytics.conventions import CONFIDENCE_LEVELS, DDOF, PERIODS_PER_YEAR, tail_count
+from analytics.conventions import CONFIDENCE_LEVELS, COUNT_GUARD, tail_count
 from analytics.jax_setup import jax, jnp
 
-Weights: TypeAlias = Float[Array, "portfolio instrument"]
-Figures: TypeAlias = Float[Array, " portfolio"]
 
+class TailSensitivities(NamedTuple):
+    """Derivatives with respect to weights of the historical tails of a day, at each of `CONFIDENCE_LEVELS`."""
 
-class Sensitivities(NamedTuple):
-    """Derivatives with respect to weights: the volatility's a year's, the tails' a day's, at each of `CONFIDENCE_LEVELS`."""
-
-    volatility: Weights
     value_at_risk: Float[Array, "level portfolio instrument"]
     conditional_value_at_risk: Float[Array, "level portfolio instrument"]
 
 
-@jax.jit
-def sensitivities(weights: Weights, returns: Float[Array, "day instrument"]) -> Sensitivities:
-    """Of portfolios of covered instruments, on days without gaps; also for instruments that are not held."""
-
-    return Sensitivities(
-        volatility=_gradient(partial(_volatility, returns), weights),
-        value_at_risk=jnp.stack([_gradient(partial(_var, returns, level), weights) for level in CONFIDENCE_LEVELS]),
-        conditional_value_at_risk=jnp.stack(
-            [_gradient(partial(_cvar, returns, level), weights) for level in CONFIDENCE_LEVELS]
-        ),
-    )
-
-
-def _gradient(figure: Callable[[Weights], Figures], weights: Weights) -> Weights:
-    # A portfolio's figure depends on its own weights alone, so the gradient of the sum has everyone's.
-    found: Weights = jax.grad(lambda moved: jnp.sum(figure(moved)))(weights)
-    return found
+def tail_sensitivities(
+    weights: Float[Array, "portfolio instrument"],
+    returns: Float[Array, "instrument day"],
+    present: Bool[Array, " day"],
+) -> TailSensitivities:
+    """Of portfolios on the same days; also for instruments that they do not hold."""
+    tails, pull = jax.vjp(lambda moved: _tails(moved @ returns, present), weights)
+    # A portfolio's figure depends on its own weights alone, so the gradient of all portfolios' sum has everyone's.
+    figures = jnp.eye(len(tails))[:, :, None] * jnp.ones(tails.shape[1])
+    (found,) = jax.vmap(pull)(figures)
+    levels = len(CONFIDENCE_LEVELS)
+    return TailSensitivities(found[:levels], found[levels:])
 
 
-def _volatility(returns: Float[Array, "day instrument"], weights: Weights) -> Figures:
-    daily = weights @ returns.T
-    deviations = daily - jnp.mean(daily, axis=1, keepdims=True)
-    return jnp.sqrt(jnp.sum(deviations**2, axis=1) / (returns.shape[0] - DDOF) * PERIODS_PER_YEAR)
+def _tails(daily: Float[Array, "portfolio day"], present: Bool[Array, " day"]) -> Float[Array, "figure portfolio"]:
+    """VaR at each level and then CVaR, as `value_at_risk.historical` has them."""
+    losses = jnp.where(present, -daily, -jnp.inf)
+    # There are no more in any tail of the days that are present.
+    worst, _ = jax.lax.top_k(losses, tail_count(losses.shape[1], CONFIDENCE_LEVELS[0]))
+    pairs = [_tail(worst, jnp.sum(present), level) for level in CONFIDENCE_LEVELS]
+    return jnp.stack([var for var, _ in pairs] + [cvar for _, cvar in pairs])
 
 
-def _var(returns: Float[Array, "day instrument"], confidence: float, weights: Weights) -> Figures:
-    """As in `value_at_risk.historical`, and so is `_cvar`: sorted by JAX, which can differentiate it."""
-    return _worst(returns, confidence, weights)[:, -1]
+def _tail(
+    worst: Float[Array, "portfolio loss"], days: Int[Array, ""], confidence: float
+) -> tuple[Float[Array, " portfolio"], Float[Array, " portfolio"]]:
+    reach = (1 - confidence) * days
+    count = jnp.maximum(1, jnp.ceil(reach - COUNT_GUARD))
+    place = jnp.arange(worst.shape[1])
+    var = jnp.sum(jnp.where(place == count - 1, worst, 0.0), axis=1)
+    return var, var + jnp.sum(jnp.where(place < count, worst - var[:, None], 0.0), axis=1) / reach
 
 
-def _cvar(returns: Float[Array, "day instrument"], confidence: float, weights: Weights) -> Figures:
-    worst = _worst(returns, confidence, weights)
-    var = worst[:, -1]
-    return var + jnp.sum(worst - var[:, None], axis=1) / ((1 - confidence) * returns.shape[0])
+sensitivities_of_batch = jax.jit(tail_sensitivities)
+"""Portfolios that share their days and instruments."""
 
-
-def _worst(
-    returns: Float[Array, "day instrument"], confidence: float, weights: Weights
-) -> Float[Array, "portfolio loss"]:
-    """The losses of the tail, the largest first."""
-    return -jnp.sort(weights @ returns.T, axis=1)[:, : tail_count(returns.shape[0], confidence)]
+sensitivities_of_each = jax.jit(jax.vmap(tail_sensitivities))
+"""Portfolios each with days and instruments of its own: a leading axis over batches of one."""

@@ -31,7 +31,7 @@ ANSWER_S: Final = 30.0
 JOB_S: Final = 300.0
 """After so long a worker is taken to hang, and ended. One that is only slow goes on, for whoever asks again."""
 WARM_UP_PORTFOLIOS: Final = 20
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Grows when the same state gives other figures, or a document of another form."""
 Result = TypeVar("Result")
 

@@ -70,7 +70,15 @@ ANALYTICS: Final[dict[str, Any]] = {
         "conditional_value_at_risk": _TAILS,
     },
     "contributions": [
-        {"instrument_id": "AAPL", "weight": 0.39290786, "marginal": 0.2907, "component": 0.1142, "share": 1.0}
+        {
+            "instrument_id": "AAPL",
+            "weight": 0.39290786,
+            "marginal": 0.2907,
+            "component": 0.1142,
+            "share": 1.0,
+            "value_at_risk": _TAILS["historical"],
+            "conditional_value_at_risk": _TAILS["historical"],
+        }
     ],
     "stress": [
         {

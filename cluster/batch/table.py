@@ -77,10 +77,12 @@ def _columns(prefix: str, kind: Any) -> Iterator[tuple[str, pl.DataType]]:
 
 
 def _type(hint: Any) -> pl.DataType:
+    if get_origin(hint) is dict:
+        return pl.Struct(dict.fromkeys(_LEVELS, pl.Float64()))
     if get_origin(hint) is not list:
         return _PLAIN[hint]
     (item,) = get_args(hint)
-    return pl.List(pl.Struct({name: _PLAIN[_without_none(inner)] for name, inner in get_type_hints(item).items()}))
+    return pl.List(pl.Struct({name: _type(_without_none(inner)) for name, inner in get_type_hints(item).items()}))
 
 
 def _without_none(hint: Any) -> Any:

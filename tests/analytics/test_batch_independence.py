@@ -9,6 +9,7 @@ import pytest
 
 from analytics.performance_analysis import analyse_performance
 from analytics.risk_analysis import RiskAnalysis, analyse_risk
+from analytics.tail_contributions import tail_contributions
 from tests.analytics.samples import Floats, assert_close, random_returns, random_weights
 
 PORTFOLIOS, INSTRUMENTS, DAYS = 40, 13, 61
@@ -68,6 +69,18 @@ def test_the_portfolios_have_days_in_common_and_days_of_their_own(whole: RiskAna
     counts = np.unique_counts(whole.observations)
     assert len(counts.values) >= 5
     assert counts.counts.max() < PORTFOLIOS
+
+
+@pytest.mark.parametrize("portfolio", [0, 7, 23, 39])
+def test_parts_of_the_tails_are_of_the_days_that_the_tails_are_of(
+    whole: RiskAnalysis, weights: Floats, gappy: Floats, portfolio: int
+) -> None:
+    covered = np.ones(INSTRUMENTS, dtype=bool)
+    parts = tail_contributions(weights, gappy, covered)
+    alone = tail_contributions(weights[[portfolio]], gappy, covered)
+    for part, one, figure in zip(parts, alone, whole.historical, strict=True):
+        assert_close(part[portfolio], one[0], rtol=1e-12)
+        assert_close(part[portfolio].sum(axis=1), figure[portfolio], rtol=1e-12)
 
 
 @pytest.mark.parametrize("portfolio", [0, 7, 23, 39])

@@ -162,6 +162,15 @@ def test_contributions_add_up_to_the_volatility_and_their_shares_to_one(document
     assert counted >= 5
 
 
+@pytest.mark.parametrize("tail", ["value_at_risk", "conditional_value_at_risk"])
+def test_contributions_add_up_to_the_historical_tails(documents: list[PortfolioAnalytics], tail: str) -> None:
+    for document in documents:
+        if document.contributions:
+            for level, loss in getattr(document.risk, tail).historical.items():
+                total = math.fsum(getattr(part, tail)[level] for part in document.contributions)
+                assert total == pytest.approx(loss, rel=1e-12, abs=1e-15)
+
+
 def test_a_shock_takes_as_much_of_the_net_exposure(documents: list[PortfolioAnalytics]) -> None:
     (shock,) = (one for one in documents[0].stress if one.name == "all_prices_down_20")
     assert shock.profit_and_loss == pytest.approx(-0.2 * documents[0].exposure.net_exposure, rel=1e-12)

@@ -16,7 +16,7 @@ from analytics.conventions import CONFIDENCE_LEVELS
 from analytics.covariance import ewma_covariance, ledoit_wolf_covariance, sample_covariance
 from analytics.jax_setup import jnp
 from analytics.risk_analysis import RiskAnalysis, analyse_risk
-from analytics.sensitivities import sensitivities
+from analytics.tail_contributions import tail_contributions
 from tests.analytics.samples import Floats, assert_close, random_returns, random_weights, real_returns
 
 PORTFOLIOS = 12
@@ -148,29 +148,25 @@ def test_parametric_shortfalls_are_the_means_of_their_tails(
         assert_close(analysed.cornish_fisher.conditional_value_at_risk[:, column], moved, rtol=1e-4)
 
 
-def test_sensitivities_are_the_closed_forms(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
-    found = sensitivities(jnp.asarray(weights), jnp.asarray(returns))
-    held = weights != 0
-    assert_close(np.where(held, found.volatility, 0), analysed.marginal)
+def test_parts_of_the_tails_are_the_closed_forms(weights: Floats, returns: Floats) -> None:
+    found = tail_contributions(weights, returns, np.ones(weights.shape[1], dtype=bool))
     order = np.argsort(weights @ returns.T, axis=1)
     days = len(returns)
     for column, level in enumerate(CONFIDENCE_LEVELS):
         reach = (1 - level) * days
         count = int(np.ceil(reach))
         worst = -returns[order[:, :count]]
-        assert_close(found.value_at_risk[column], worst[:, -1])
+        assert_close(found.value_at_risk[:, column], weights * worst[:, -1], atol=1e-17)
         shares = np.full(count, 1 / reach)
         shares[-1] = 1 - (count - 1) / reach
         tail = np.einsum("d,pdi->pi", shares, worst)
-        assert_close(found.conditional_value_at_risk[column], tail, rtol=1e-9, atol=1e-14)
+        assert_close(found.conditional_value_at_risk[:, column], weights * tail, rtol=1e-9, atol=1e-14)
 
 
-def test_euler_holds_for_every_figure(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
-    """All are homogeneous of degree one, so weights times sensitivities give them back."""
-    found = sensitivities(jnp.asarray(weights), jnp.asarray(returns))
-    assert_close((weights * found.volatility).sum(axis=1), analysed.volatility)
+def test_parts_of_the_tails_add_up_to_them(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
+    found = tail_contributions(weights, returns, np.ones(weights.shape[1], dtype=bool))
     for tails, ours in (
         (found.value_at_risk, analysed.historical.value_at_risk),
         (found.conditional_value_at_risk, analysed.historical.conditional_value_at_risk),
     ):
-        assert_close(np.einsum("pi,lpi->pl", weights, tails), ours)
+        assert_close(tails.sum(axis=2), ours)

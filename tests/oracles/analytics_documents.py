@@ -34,7 +34,7 @@ def analytics_of(portfolio_id: str) -> PortfolioAnalytics:
             gross_exposure=99.5,
             net_exposure=99.0,
             long_exposure=99.25,
-            short_exposure=0.25,
+            short_exposure=-0.25,
             leverage=0.995,
             cash_weight=0.0101,
             herfindahl_index=0.5,
@@ -53,7 +53,7 @@ def analytics_of(portfolio_id: str) -> PortfolioAnalytics:
             sharpe_ratio=-0.7,
             sortino_ratio=-0.8,
             calmar_ratio=-0.9,
-            max_drawdown=0.21,
+            max_drawdown=-0.21,
             max_drawdown_peak=date(2022, 2, 1),
             max_drawdown_trough=date(2022, 10, 12),
             max_drawdown_recovery=None,
@@ -70,8 +70,8 @@ def analytics_of(portfolio_id: str) -> PortfolioAnalytics:
             conditional_value_at_risk=_tails(0.02),
         ),
         contributions=[
-            ContributionDocument(instrument_id="AAPL", weight=0.6, marginal=0.2, component=0.12, share=0.667),
-            ContributionDocument(instrument_id="GE", weight=0.4, marginal=0.15, component=0.06, share=0.333),
+            _contribution("AAPL", weight=0.6, marginal=0.2, component=0.12),
+            _contribution("GE", weight=0.4, marginal=0.15, component=0.06),
         ],
         stress=[
             StressDocument(
@@ -85,6 +85,18 @@ def analytics_of(portfolio_id: str) -> PortfolioAnalytics:
         ],
         instruments=[InstrumentDocument(instrument_id="GE", status="gaps")],
         unavailable={"risk.beta": "no_benchmark", "risk.value_at_risk.gaussian.0.99": "not_finite"},
+    )
+
+
+def _contribution(name: str, *, weight: float, marginal: float, component: float) -> ContributionDocument:
+    return ContributionDocument(
+        instrument_id=name,
+        weight=weight,
+        marginal=marginal,
+        component=component,
+        share=component / 0.18,
+        value_at_risk={"0.95": weight / 100, "0.99": weight / 50},
+        conditional_value_at_risk={"0.95": weight / 80, "0.99": weight / 40},
     )
 
 
