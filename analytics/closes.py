@@ -88,7 +88,9 @@ class Closes:
         found = hashlib.blake2b(self.panel.days[:end].tobytes(), digest_size=16)
         for name in instruments:
             place = columns_of(self.panel.instruments, [name])[0]
-            found.update(f"{name}\n".encode() + (self.panel.closes[:end, place].tobytes() if place >= 0 else b""))
+            # A panel may know an instrument that closes only later.
+            closes = self.panel.closes[:end, place] if place >= 0 else np.full(end, np.nan)
+            found.update(f"{name}\n".encode() + closes.tobytes())
         return found.digest()
 
     def _column(self, instrument_id: InstrumentId) -> CloseColumn:

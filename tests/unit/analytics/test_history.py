@@ -384,3 +384,15 @@ def test_corrected_closes_of_days_that_are_over_ask_for_the_whole_life() -> None
     assert resume(settled, [], others, portfolio.live()) is not None
     corrected = panel_of(exact({**closes, X: closing([MON, TUE, WED], "20", "21.5", "22")}))
     assert resume(settled, [], corrected, portfolio.live()) is None
+
+
+def test_a_first_close_after_the_days_that_are_over_changes_nothing_about_them() -> None:
+    portfolio = Portfolio(cash="1000")
+    portfolio.on(MON, buy("10", "20"))
+    closes = {Y: closing([MON, TUE, WED], *"111")}
+    settled = follow(portfolio.entries, panel_of(exact(closes)), portfolio.live()).settled
+    assert settled is not None
+    listed = panel_of(exact({**closes, X: closing([FRI], "23")}))
+    resumed = resume(settled, [], listed, portfolio.live())
+    assert resumed is not None
+    assert resumed.history.values.tolist()[:3] == [1000.0, 1000.0, 1000.0]
