@@ -67,7 +67,7 @@ def _analysis(held: Holdings, panel: PricePanel, terms: AnalysisTerms) -> Analys
         window=window,
         exposure=_exposure(held, window),
         risk=analyse_risk(held.weights, window.values, window.covered, benchmark),
-        tails=tail_contributions(held.weights, window.values, window.covered),
+        tail_parts=tail_contributions(held.weights, window.values, window.covered),
         played=played,
         stressed=stressed,
         is_priced=is_priced,

@@ -26,6 +26,12 @@ DEVIATION_MIN: Final = 1e-12
 """A standard deviation a day below this is rounding: returns that are all the same leave about 1e-18."""
 
 COUNT_GUARD: Final = 1e-9
+"""More than the rounding of alpha * T, and less than any such product is short of the next whole number."""
+
+
+def level_name(confidence: float) -> str:
+    """0.95 is "0.95" in every document."""
+    return f"{confidence:g}"
 
 
 def per_period(annual_rate: float) -> float:

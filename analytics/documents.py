@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
 from analytics import scenarios
-from analytics.conventions import CONFIDENCE_LEVELS
+from analytics.conventions import CONFIDENCE_LEVELS, level_name
 from analytics.document import (
     AnalysisTerms,
     ContributionDocument,
@@ -32,6 +33,8 @@ from analytics.stress import Scenario
 from analytics.tail_contributions import TailContributions
 from analytics.track_record import TrackRecord
 
+_LEVELS: Final = tuple(map(level_name, CONFIDENCE_LEVELS))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Analysis:
@@ -42,7 +45,7 @@ class Analysis:
     window: ReturnPanel
     exposure: Exposure
     risk: RiskAnalysis
-    tails: TailContributions
+    tail_parts: TailContributions
     played: Sequence[Scenario]
     stressed: Float64[np.ndarray, "portfolio scenario"]
     is_priced: Bool[np.ndarray, "portfolio scenario"]
@@ -108,8 +111,8 @@ class Analysis:
             reason = self._reason(f"value_at_risk.{method}", row)
             found = getattr(getattr(self.risk, method), name)[row]
             return {
-                f"{level:g}": figures.number(f"risk.{name}.{method}.{level:g}", loss, reason)
-                for level, loss in zip(CONFIDENCE_LEVELS, found, strict=True)
+                level: figures.number(f"risk.{name}.{method}.{level}", loss, reason)
+                for level, loss in zip(_LEVELS, found, strict=True)
             }
 
         return TailsDocument(
@@ -129,8 +132,8 @@ class Analysis:
                 marginal=float(self.risk.marginal[row, place]),
                 component=float(self.risk.component[row, place]),
                 share=float(self.risk.component[row, place]) / volatility,
-                value_at_risk=_by_level(self.tails.value_at_risk[row, :, place]),
-                conditional_value_at_risk=_by_level(self.tails.conditional_value_at_risk[row, :, place]),
+                value_at_risk=_by_level(self.tail_parts.value_at_risk[row, :, place]),
+                conditional_value_at_risk=_by_level(self.tail_parts.conditional_value_at_risk[row, :, place]),
             )
             for place in np.flatnonzero((weights != 0) & self.window.covered)
         ]
@@ -164,4 +167,4 @@ class Analysis:
 
 
 def _by_level(found: Float64[np.ndarray, " level"]) -> dict[str, float]:
-    return {f"{level:g}": float(part) for level, part in zip(CONFIDENCE_LEVELS, found, strict=True)}
+    return dict(zip(_LEVELS, found.tolist(), strict=True))

@@ -55,7 +55,7 @@ def analyse_risk(
         (batch, _cut(risk, batch))
         for batch, risk in batched(chosen, samples.panel(returns, benchmark), _of_batch, _of_each)
     ]
-    return _analysis(_merged(parts, *weights.shape), chosen, has_benchmark=benchmark is not None)
+    return _analysis(_merged(parts, *weights.shape), chosen, benchmark)
 
 
 class _Found(NamedTuple):
@@ -138,8 +138,8 @@ def _cut(risk: Any, batch: Batch) -> _Found:
     )
 
 
-def _analysis(found: _Found, weights: Floats, *, has_benchmark: bool) -> RiskAnalysis:
-    reasons = _reasons(found, (weights != 0).any(axis=1), has_benchmark=has_benchmark)
+def _analysis(found: _Found, weights: Floats, benchmark: Floats | None) -> RiskAnalysis:
+    reasons = _reasons(found, (weights != 0).any(axis=1), benchmark)
     normal = value_at_risk.gaussian(found.mean, found.deviation)
     moved = value_at_risk.cornish_fisher(found.mean, found.deviation, found.skewness, found.excess_kurtosis)
     empirical = TailRisk(found.historical_var, found.historical_cvar)
@@ -172,15 +172,18 @@ def _analysis(found: _Found, weights: Floats, *, has_benchmark: bool) -> RiskAna
     )
 
 
-def _reasons(found: _Found, is_invested: NDArray[np.bool_], *, has_benchmark: bool) -> Reasons:
+def _reasons(found: _Found, is_invested: NDArray[np.bool_], benchmark: Floats | None) -> Reasons:
     sample = [
         (Reason.NO_COVERED_HOLDINGS, ~is_invested),
         (Reason.TOO_FEW_OBSERVATIONS, found.observations < OBSERVATIONS_MIN),
     ]
-    benchmark = [
+    against = [
         *sample,
-        (Reason.NO_BENCHMARK, np.full(len(is_invested), not has_benchmark)),
-        (Reason.BENCHMARK_WITHOUT_PRICES, found.benchmark_observations == 0),
+        (Reason.NO_BENCHMARK, np.full(len(is_invested), benchmark is None)),
+        (
+            Reason.BENCHMARK_WITHOUT_PRICES,
+            np.full(len(is_invested), benchmark is not None and np.isnan(benchmark).all()),
+        ),
         (Reason.TOO_FEW_OBSERVATIONS, found.benchmark_observations < OBSERVATIONS_MIN),
     ]
     any_codes = first_reason(*sample)
@@ -191,10 +194,10 @@ def _reasons(found: _Found, is_invested: NDArray[np.bool_], *, has_benchmark: bo
         "ewma_volatility": any_codes,
         "ledoit_wolf_volatility": any_codes,
         "beta": first_reason(
-            *benchmark, (Reason.BENCHMARK_WITHOUT_VARIANCE, found.benchmark_variance < DEVIATION_MIN**2)
+            *against, (Reason.BENCHMARK_WITHOUT_VARIANCE, found.benchmark_variance < DEVIATION_MIN**2)
         ),
-        "tracking_error": first_reason(*benchmark),
-        "information_ratio": first_reason(*benchmark, (Reason.NO_ACTIVE_RISK, found.tracking_error < least)),
+        "tracking_error": first_reason(*against),
+        "information_ratio": first_reason(*against, (Reason.NO_ACTIVE_RISK, found.tracking_error < least)),
         "value_at_risk.historical": any_codes,
         "value_at_risk.gaussian": any_codes,
         "value_at_risk.cornish_fisher": varied,

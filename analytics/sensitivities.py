@@ -1,4 +1,4 @@
-"""How the tails of a portfolio's returns change with each weight, by differentiating the figures themselves.
+"""How the tails of a portfolio's returns change with each weight, by JAX's derivatives of the figures.
 
 For historical VaR these are minus the returns of the day that is the VaR, and for CVaR their mean over the tail: D. Tasche,
 Risk contributions and performance measurement (1999). They are exact until a weight moves enough to change the order of days.

@@ -6,7 +6,8 @@ contributions to risk; compiled by JAX in 64 bits like everything here.
 
 Two ways to write them differ by half: as above, and with days last, which suits the processor and is what the kernel does.
 Two things are put beside them: all of `analyse_risk`, from NumPy's arrays to NumPy's arrays, and the compiled kernel with the
-tails, on arrays that lie padded and in place. The promise is held against the first of each, and shown against all.
+tails, on arrays that lie padded and in place. The promise is held against the first of each, and shown against all. What each
+holding adds to the tails is computed apart from the risk set, and shown too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from analytics.jax_setup import jax, jnp
 from analytics.risk import Sample, risk_of_batch
 from analytics.risk_analysis import analyse_risk
 from analytics.shapes import bucket, padded
+from analytics.tail_contributions import tail_contributions
 from benchmarks.apart import apart
 from benchmarks.effort import Effort
 from benchmarks.results import Line, Section
@@ -86,6 +88,7 @@ def _works(weights: Floats, returns: Floats, benchmark: Floats) -> Mapping[str, 
     return {
         "risk set": lambda: analyse_risk(weights, returns, everything, benchmark),
         "kernel and tails": kernel,
+        "parts of the tails": lambda: tail_contributions(weights, returns, everything),
         "X W', X' R": lambda: _wait(as_written(x, w)),
         "W X', R X": lambda: _wait(days_last(x_days_last, w)),
     }
@@ -138,6 +141,7 @@ def _lines(section: Section) -> list[Line]:
         line("risk set", "X W', X' R", most=3.0),
         line("kernel and tails", "W X', R X", most=3.0),
         line("risk set", "W X', R X"),
+        line("parts of the tails", "X W', X' R"),
         line("risk set", "X W', X' R", "cpu"),
         line("kernel and tails", "W X', R X", "cpu"),
     ]

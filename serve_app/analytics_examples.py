@@ -116,6 +116,7 @@ OPTIMISED: Final[dict[str, Any]] = {
     "version": 3,
     "as_of": "2025-06-21T10:00:00.000000Z",
     "window": {"periods": 252, "start": "2024-06-20", "end": "2025-06-20"},
+    "observations": 252,
     "conventions": {
         "periods_per_year": 252,
         "ddof": 1,
@@ -146,7 +147,7 @@ OPTIMISED: Final[dict[str, Any]] = {
         },
     ],
     "cash_after": 372.75,
-    "objective_value": 0.0312,
+    "objective_value": 0.0156,
     "expected_return": 0.0941,
     "volatility": 0.1766,
     "solver": {
@@ -155,7 +156,7 @@ OPTIMISED: Final[dict[str, Any]] = {
         "primal_residual": 1.1e-16,
         "dual_residual": 3.2e-16,
         "gap": 2.4e-12,
-        "binding": ["weight MSFT <= 0.6"],
+        "binding": ["MSFT <= 0.6"],
         "conflict": [],
     },
 }

@@ -35,7 +35,8 @@ class SolverReport:
     """Residuals are relative, as docs/optimisation.md defines them.
 
     `conflict` names the limits that exclude each other where the status is infeasible, `binding` those that hold the
-    solution where it is: in words, such as "group tech <= 0.1".
+    solution where it is: in words, such as "group tech <= 0.1". Of risk parity, `conflict` also names instruments whose
+    price never moved: "risk of KO > 0".
     """
 
     status: SolveStatus
@@ -78,14 +79,15 @@ class OptimiseAnswer:
 
     Both are fractions of the total value, of every instrument that may be held, and of other holdings. Where nothing was
     found, weights and figures are null and there are no trades. `expected_return` and `volatility` are a year's, of
-    `weights`; `objective_value` is what docs/optimisation.md defines for each objective. `window` is of the returns that
-    these are estimated from.
+    `weights`; `objective_value` is what docs/optimisation.md defines for each objective. these are estimated from
+    the `observations` days of `window` on which all instruments have a return.
     """
 
     portfolio_id: str
     version: int
     as_of: datetime
     window: WindowDocument
+    observations: int
     conventions: EstimateConventions
     objective: Objective
     status: SolveStatus

@@ -21,7 +21,7 @@ from portfolio.ids import InstrumentId
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompleteReturns:
-    """Daily returns without gaps, [day, instrument], and the window that they are from."""
+    """Daily returns without gaps, [day, instrument], of some days or all of a window."""
 
     instruments: Sequence[InstrumentId]
     values: Float64[np.ndarray, "day instrument"]
@@ -41,7 +41,7 @@ def complete_returns(prices: PricePanel, named: Mapping[str, Sequence[Instrument
         if not is_covered:
             raise InvalidRequest(
                 f"{name} has too few prices ({status}): nine tenths of the last {window} returns are needed"
-                + ("; left out of instruments, it is held as it is" if field == "instruments" else ""),
+                + ("; leave it out of instruments to optimise the others" if field == "instruments" else ""),
                 field=field,
                 instrument_id=name,
             )
@@ -52,7 +52,7 @@ def complete_returns(prices: PricePanel, named: Mapping[str, Sequence[Instrument
             f"the window has {count} days on which all instruments have a return, expected {OBSERVATIONS_MIN} or more",
             field="window",
         )
-    days = WindowDocument(periods=count, start=as_date(panel.start), end=as_date(panel.days[-1]))
+    days = WindowDocument(periods=len(panel.days), start=as_date(panel.start), end=as_date(panel.days[-1]))
     return CompleteReturns(instruments=instruments, values=panel.values[has_all], window=days)
 
 

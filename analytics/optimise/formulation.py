@@ -20,10 +20,10 @@ from portfolio.ids import InstrumentId
 def market_returns(request: OptimiseRequest, held: Holdings, prices: PricePanel) -> CompleteReturns:
     """The returns of the instruments that are optimised, and after them of those that are only tracked.
 
-    Raises InvalidRequest where one of them has too few prices.
+    Raises InvalidRequest where one of them has too few prices, or all of them together.
     """
-    universe = held.universe
-    beside = [InstrumentId(name) for name in _tracked(request) if name not in set(universe)]
+    universe, known = held.universe, set(held.universe)
+    beside = [InstrumentId(name) for name in _tracked(request) if name not in known]
     field = "benchmark_weights" if request.benchmark is None else "benchmark"
     return complete_returns(prices, {"instruments": universe, field: beside}, request.window)
 
@@ -36,7 +36,8 @@ def formulated(request: OptimiseRequest, held: Holdings, returns: CompleteReturn
     own = returns.values[:, :count]
     covariance = yearly_covariance(returns.values, request.covariance)
     expected = yearly_means(own, universe, request.expected_returns)
-    target = np.array([_tracked(request).get(name, 0.0) for name in returns.instruments])
+    tracked = _tracked(request)
+    target = np.array([tracked.get(name, 0.0) for name in returns.instruments])
     return Problem(
         objective=request.objective,
         limits=_limits(request, held, expected),

@@ -43,7 +43,10 @@ def optimise(problem: Problem) -> Outcome:
 
 
 def optimise_many(problems: Sequence[Problem]) -> list[Outcome]:
-    """The outcome of each problem, in their order. What is held now is where each begins: it was the best not long ago."""
+    """The outcome of each problem, in their order.
+
+    Where there are only bounds, what is held now is where one begins: it was the best not long ago.
+    """
     outcomes: dict[int, Outcome] = {}
     parity = [index for index, problem in enumerate(problems) if problem.objective is Objective.RISK_PARITY]
     outcomes |= zip(parity, _balanced([problems[index] for index in parity]), strict=True)
@@ -52,7 +55,7 @@ def optimise_many(problems: Sequence[Problem]) -> list[Outcome]:
     for index, named in programs.items():
         alike[shape_of(named)].append(index)
     for indices in alike.values():
-        start = np.stack([_start(problems[index], programs[index]) for index in indices])
+        start = np.stack([start_of(problems[index], programs[index]) for index in indices])
         solutions = solve(_stacked([programs[index] for index in indices]), start)
         for place, index in enumerate(indices):
             outcomes[index] = _outcome(problems[index], programs[index], solutions, place)
@@ -63,11 +66,12 @@ def _stacked(programs: Sequence[Named]) -> Program:
     return Program(*map(np.stack, zip(*(named.program for named in programs), strict=True)))
 
 
-def _start(problem: Problem, named: Named) -> Float64[np.ndarray, " variable"]:
-    """The current weights, if there are any and the program's variables are weights first of all; NaN is not known."""
-    start, current = np.full(len(named.program.linear), np.nan), problem.limits.current
-    if current.any() and problem.objective not in RATIOS:
-        start[: len(current)] = current
+def start_of(problem: Problem, named: Named) -> Float64[np.ndarray, " variable"]:
+    """The current weights, unless none of them is free to move or the program's variables are no weights; NaN is not known."""
+    start, limits = np.full(len(named.program.linear), np.nan), problem.limits
+    is_free = (limits.current > limits.lower) & (limits.current < limits.upper)
+    if is_free.any() and problem.objective not in RATIOS:
+        start[: len(is_free)] = limits.current
     return start
 
 

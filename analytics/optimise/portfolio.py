@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from analytics.conventions import DDOF, EWMA_DECAY, PERIODS_PER_YEAR
-from analytics.document import WindowDocument
 from analytics.optimise.answer import EstimateConventions, OptimiseAnswer, ProposedTrade, SolverReport
+from analytics.optimise.estimates import CompleteReturns
 from analytics.optimise.formulation import formulated, market_returns
 from analytics.optimise.holdings import Holdings, holdings
 from analytics.optimise.objectives import value_of
@@ -38,12 +38,12 @@ def optimise_portfolio(request: OptimiseRequest, marked_book: MarkedBook, prices
     problem = formulated(request, held, returns)
     outcome = optimise(problem)
     trades = [] if outcome.weights is None else _trades(request, held, outcome.weights)
-    return _answer(request, held, _Found(returns.window, problem, outcome, trades))
+    return _answer(request, held, _Found(returns=returns, problem=problem, outcome=outcome, trades=trades))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Found:
-    window: WindowDocument
+    returns: CompleteReturns
     problem: Problem
     outcome: Outcome
     trades: list[Transaction]
@@ -95,7 +95,8 @@ def _answer(request: OptimiseRequest, held: Holdings, found: _Found) -> Optimise
         portfolio_id=held.book.portfolio_id,
         version=held.book.version,
         as_of=held.valuation.last_updated,
-        window=found.window,
+        window=found.returns.window,
+        observations=len(found.returns.values),
         conventions=_conventions(request),
         objective=request.objective,
         status=outcome.status,

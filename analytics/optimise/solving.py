@@ -29,21 +29,18 @@ MORE_TURNS: Final = 16
 def solve(programs: Program, near: Float64[np.ndarray, "problem variable"] | None = None) -> Solved:
     """The solution of every problem of a batch, in NumPy arrays with the problem as first axis.
 
-    `near` are solutions of similar problems, which save turns, NaN where nothing is known. How a problem ended is for its
-    accuracy to say.
+    `near` are solutions of similar problems, NaN where nothing is known, and save turns of the quick method. How a problem
+    ended is for its accuracy to say.
     """
     splits = programs.split_offsets.shape[-1]
     grown = bucketed(programs)
-    start = _starts(grown)
-    if near is not None:
-        known = padded(near, start.shape)
-        start = np.where(np.isnan(known), start, known)
+    cold = _starts(grown)
     if splits or not np.all(programs.row_is_equality):
-        return _trimmed(_in_calls(_thorough, with_spare_rows(grown), start, np.arange(len(start))), programs)
-    found = _quickly(grown, start)
+        return _trimmed(_in_calls(_thorough, with_spare_rows(grown), cold, np.arange(len(cold))), programs)
+    found = _quickly(grown, cold if near is None else _known_or(cold, padded(near, cold.shape)))
     left = np.flatnonzero(found.worst() > SETTLED)
     if len(left):
-        _put(found, left, _trimmed(_in_calls(_thorough, with_spare_rows(grown), start, left), grown))
+        _put(found, left, _trimmed(_in_calls(_thorough, with_spare_rows(grown), cold, left), grown))
     return _trimmed(found, programs)
 
 
@@ -57,6 +54,10 @@ def _quickly(programs: Program, start: np.ndarray) -> Solved:
         more, _ = _in_calls(lambda *given: _quick(*given, MORE_TURNS), programs, start, left)
         _put(few, left, more._replace(iterations=more.iterations + FEW_TURNS))
     return few
+
+
+def _known_or(cold: np.ndarray, near: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(near), cold, near)
 
 
 def _put(found: Solved, places: np.ndarray, newer: Solved) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import msgspec
 import polars as pl
 
-from analytics.conventions import CONFIDENCE_LEVELS
+from analytics.conventions import CONFIDENCE_LEVELS, level_name
 from analytics.document import PortfolioAnalytics
 from portfolio.ids import PortfolioId
 
@@ -24,7 +24,7 @@ EVERYTHING: Final = "*"
 """The figure that is unavailable where no figure is."""
 _LEFT_OUT: Final = "conventions"
 _PAIRED: Final = "unavailable"
-_LEVELS: Final = {str(level): f"{level * 100:g}" for level in CONFIDENCE_LEVELS}
+_LEVELS: Final = {level_name(level): f"{level * 100:g}" for level in CONFIDENCE_LEVELS}
 _PLAIN: Final[Mapping[type, pl.DataType]] = {
     str: pl.String(),
     int: pl.Int64(),
@@ -48,8 +48,17 @@ def _plain(document: PortfolioAnalytics) -> dict[str, Any]:
     """The document as dicts and lists, with pairs for what is unavailable."""
     plain: dict[str, Any] = msgspec.to_builtins(document, builtin_types=(date, datetime))
     del plain[_LEFT_OUT]
+    plain["contributions"] = [_by_level(one) for one in plain["contributions"]]
     plain[_PAIRED] = [{"figure": figure, "reason": reason} for figure, reason in plain[_PAIRED].items()]
     return plain
+
+
+def _by_level(part: Mapping[str, Any]) -> dict[str, Any]:
+    """With levels named as in columns, in which a dot would separate names."""
+    return {
+        name: {_LEVELS[level]: loss for level, loss in value.items()} if isinstance(value, dict) else value
+        for name, value in part.items()
+    }
 
 
 def _cells(prefix: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -78,7 +87,7 @@ def _columns(prefix: str, kind: Any) -> Iterator[tuple[str, pl.DataType]]:
 
 def _type(hint: Any) -> pl.DataType:
     if get_origin(hint) is dict:
-        return pl.Struct(dict.fromkeys(_LEVELS, pl.Float64()))
+        return pl.Struct(dict.fromkeys(_LEVELS.values(), pl.Float64()))
     if get_origin(hint) is not list:
         return _PLAIN[hint]
     (item,) = get_args(hint)

@@ -69,7 +69,7 @@ def _run(portfolio_ids: Sequence[str], terms: Mapping[str, Any], out: Path, *, o
         with signals_kept():
             client.attach(Settings())
         summary = asyncio.run(_written(named, wanted, out, overwrite=overwrite))
-    except (PortfolioError, FileNotWritten, RayError, ConnectionError) as error:
+    except (PortfolioError, FileNotWritten, RayError, OSError) as error:
         return _not_written(str(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _not_written("interrupted")

@@ -12,8 +12,8 @@ from analytics.jax_setup import host, jnp
 from analytics.money_weighted import money_weighted_return
 from analytics.performance_analysis import analyse_performance
 from analytics.risk_analysis import analyse_risk
-from analytics.sensitivities import sensitivities_of_batch
 from analytics.stress import stressed
+from analytics.tail_contributions import tail_contributions
 from tests.analytics import reference
 from tests.analytics.samples import Floats, assert_close, random_returns, random_weights
 
@@ -97,8 +97,11 @@ def test_stress(weights: Floats, returns: Floats) -> None:
     assert np.asarray(known).all()
 
 
-def test_sensitivities(weights: Floats, returns: Floats) -> None:
-    present = np.ones(DAYS, dtype=bool)
-    found = sensitivities_of_batch(*map(jnp.asarray, (weights, returns.T, present)))
-    worst = np.argsort(weights @ returns.T, axis=1)[:, 0]
-    assert_close(found.value_at_risk[1], -returns[worst], rtol=1e-11)
+def test_parts_of_the_tails(weights: Floats, returns: Floats) -> None:
+    everything = np.ones(INSTRUMENTS, dtype=bool)
+    parts = tail_contributions(weights, returns, everything)
+    for part, figure in zip(parts, analyse_risk(weights, returns, everything).historical, strict=True):
+        assert_close(part.sum(axis=2), figure, rtol=1e-10)
+    order = np.argsort(weights @ returns.T, axis=1)
+    for column, place in enumerate((2, 0)):
+        assert_close(parts.value_at_risk[:, column], -weights * returns[order[:, place]], rtol=1e-11)

@@ -163,6 +163,16 @@ def test_parts_of_the_tails_are_the_closed_forms(weights: Floats, returns: Float
         assert_close(found.conditional_value_at_risk[:, column], weights * tail, rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.parametrize("days", [2, 19, 20, 21, 99, 100, 101, 1_000])
+def test_parts_of_the_tails_add_up_to_them_for_whatever_number_of_days(days: int) -> None:
+    """Of 20 and of 100 days a whole number makes the tail, which floats would miss without a guard."""
+    weights, returns = random_weights(5, 3, seed=days), random_returns(days, 3, seed=days)
+    everything = np.ones(3, dtype=bool)
+    parts = tail_contributions(weights, returns, everything)
+    for part, figure in zip(parts, analyse_risk(weights, returns, everything).historical, strict=True):
+        assert_close(part.sum(axis=2), figure)
+
+
 def test_parts_of_the_tails_add_up_to_them(weights: Floats, returns: Floats, analysed: RiskAnalysis) -> None:
     found = tail_contributions(weights, returns, np.ones(weights.shape[1], dtype=bool))
     for tails, ours in (

@@ -93,12 +93,17 @@ def test_figures_are_of_the_state_and_of_the_window(rest: Rest, portfolio_id: st
     assert found["instruments"] == []
 
 
-def test_contributions_add_up_to_the_volatility(rest: Rest, portfolio_id: str, instruments: list[str]) -> None:
+def test_contributions_add_up_to_the_volatility_and_the_tails(
+    rest: Rest, portfolio_id: str, instruments: list[str]
+) -> None:
     found = analytics(rest, portfolio_id)
     assert [part["instrument_id"] for part in found["contributions"]] == instruments[:3]
     total = math.fsum(part["component"] for part in found["contributions"])
     assert total == pytest.approx(found["risk"]["volatility"], rel=1e-12)
     assert math.fsum(part["share"] for part in found["contributions"]) == pytest.approx(1, rel=1e-12)
+    for tail in ("value_at_risk", "conditional_value_at_risk"):
+        for level, loss in found["risk"][tail]["historical"].items():
+            assert math.fsum(part[tail][level] for part in found["contributions"]) == pytest.approx(loss, rel=1e-12)
 
 
 @pytest.mark.parametrize("cash", [0, 1000])
@@ -221,6 +226,11 @@ def test_proposed_trades_are_booked_as_they_come_and_lead_to_the_weights(
     assert answer.status_code == 200, answer.text
     found = exact(answer)
     assert found["status"] == "solved"
+    assert (found["window"]["periods"], found["observations"], found["conventions"]["covariance"]) == (
+        252,
+        252,
+        "sample",
+    )
     assert math.fsum(map(float, found["weights"].values())) == pytest.approx(1, abs=1e-8)
     trades = {"updates": answer.json()["trades"]}
     booked = rest.post(f"/portfolio/{portfolio_id}/update", trades, if_match=answer.headers["etag"])

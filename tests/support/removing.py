@@ -25,4 +25,4 @@ def _remove(top: Path) -> None:
 def wait_until_removed() -> None:
     """Return once everything is gone. Raises what the first removal that failed raised."""
     while _under_way:
-        _under_way.pop().result()
+        _under_way.pop(0).result()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from analytics.optimise.interior_point import Solved
 from analytics.optimise.limits import Named
 from analytics.optimise.objectives import program_of
+from analytics.optimise.optimising import start_of
 from analytics.optimise.program import Program
 from analytics.optimise.request import Objective
 from analytics.optimise.solving import solve
@@ -20,15 +23,15 @@ TOLERANCE = 1e-8
 RATIOS = (Objective.MAXIMUM_SHARPE, Objective.MAXIMUM_DIVERSIFICATION)
 
 
-def solved(named: Named) -> tuple[Program, Solved]:
+def solved(named: Named, near: np.ndarray | None = None) -> tuple[Program, Solved]:
     batch = Program(*(array[None] for array in named.program))
-    return batch, solve(batch)
+    return batch, solve(batch, None if near is None else near[None])
 
 
-def assert_optimal(named: Named) -> None:
+def assert_optimal(named: Named, near: np.ndarray | None = None) -> None:
     """Residuals at most 1e-8, and an objective that is within 1e-8 of Clarabel's, in the objective's largest number."""
     program = named.program
-    batch, found = solved(named)
+    batch, found = solved(named, near)
     assert found.worst()[0] <= TOLERANCE
     assert worst_violations(batch, found)[0] <= TOLERANCE
     point = found.point
@@ -46,6 +49,20 @@ def test_quadratic_programs_are_clarabels_within_every_kind_of_limit(objective: 
     returns = samples()[sample]
     for asked in limited_in_every_way(returns.shape[1]).values():
         assert_optimal(program_of(problem(objective, returns, asked)))
+
+
+@pytest.mark.parametrize(
+    "held", [[1.0], [0.5, 0.5], [-0.2, 1.2], [0.0, 1e4], [0.05] * 20], ids=["one", "two", "short", "large", "all"]
+)
+@pytest.mark.parametrize("sample", samples())
+def test_whatever_is_held_leads_to_clarabels(sample: str, held: list[float]) -> None:
+    returns = samples()[sample]
+    current = np.zeros(returns.shape[1])
+    current[: len(held)] = held[: len(current)]
+    for kind in ("long only", "boxes", "a fixed weight", "short"):
+        asked = replace(limited_in_every_way(returns.shape[1])[kind], current=current)
+        one = problem(Objective.MEAN_VARIANCE, returns, asked)
+        assert_optimal(program_of(one), start_of(one, program_of(one)))
 
 
 @pytest.mark.parametrize("objective", RATIOS)

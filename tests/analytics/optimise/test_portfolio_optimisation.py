@@ -196,11 +196,8 @@ def test_an_answer_says_from_which_days_and_how_it_was_estimated() -> None:
         holding(), prices, instruments=UNIVERSE, window=100, covariance="ledoit_wolf", risk_free_rate=0.02
     )
     # A gap of two closes takes three returns from everybody.
-    assert (answer.window.periods, answer.window.start, answer.window.end) == (
-        97,
-        prices.days[-101].item(),
-        prices.days[-1].item(),
-    )
+    assert (answer.window.periods, answer.observations) == (100, 97)
+    assert (answer.window.start, answer.window.end) == (prices.days[-101].item(), prices.days[-1].item())
     assert (answer.conventions.covariance, answer.conventions.risk_free_rate) == ("ledoit_wolf", 0.02)
 
 

@@ -67,6 +67,13 @@ def test_beta_needs_a_benchmark_that_moves(benchmark: Floats | None, why: Reason
     assert_missing_exactly_where_reasons_say(found)
 
 
+def test_a_benchmark_without_a_day_in_common_has_prices_all_the_same() -> None:
+    returns, benchmark = RETURNS.copy(), np.full(DAYS, 0.01)
+    returns[: DAYS // 2], benchmark[DAYS // 2 :] = np.nan, np.nan
+    found = analyse_risk(np.array([[0.5, 0.3, 0.2]]), returns, EVERYTHING, benchmark)
+    assert reason(found, "beta") is Reason.TOO_FEW_OBSERVATIONS
+
+
 def test_historical_tails_of_a_thousand_days() -> None:
     """Losses of 0.1 % to 100 %: of a thousand days the 50 worst begin at 95.1 %, and their mean is 97.55 %."""
     losses = np.random.default_rng(2).permutation(np.arange(1, 1_001)) / 1_000

@@ -32,7 +32,9 @@ def test_nothing_of_a_document_is_left_out_but_its_conventions() -> None:
     assert len(SCHEMA) == sum(map(_leaves, plain.values())) - len(plain["unavailable"]) + 1
     (row,) = rows([document], {}).to_dicts()
     assert [one["instrument_id"] for one in row["contributions"]] == ["AAPL", "GE"]
-    assert row["contributions"][1] == msgspec.to_builtins(document.contributions[1])
+    told = msgspec.to_builtins(document.contributions[1])
+    parts = {"value_at_risk": {"95": 0.004, "99": 0.008}, "conditional_value_at_risk": {"95": 0.005, "99": 0.01}}
+    assert row["contributions"][1] == told | parts
     assert row["stress"][0]["start"] == date(2020, 2, 19)
     assert row["instruments"] == [{"instrument_id": "GE", "status": "gaps"}]
     assert {one["figure"]: one["reason"] for one in row["unavailable"]} == document.unavailable
