@@ -8,10 +8,11 @@ in Optimization (2008), chapter 6: the elastic and the deletion filter).
 
 from __future__ import annotations
 
-from typing import Final
+from itertools import chain
+from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from analytics.optimise.limits import Named
 from analytics.optimise.program import Point, Program
@@ -64,56 +65,71 @@ def _priced(program: Program, is_kept: Bool[np.ndarray, " limit"]) -> Program:
     return program._replace(over_costs=program.over_costs * price, under_costs=program.under_costs * price)
 
 
+class _Sums(NamedTuple):
+    """Limits of sums of weights: at most `offsets`, or just that where `is_equality`."""
+
+    rows: Float64[np.ndarray, "limit weight"]
+    offsets: Float64[np.ndarray, " limit"]
+    is_equality: Bool[np.ndarray, " limit"]
+    names: tuple[str, ...]
+
+
 def _elastic(named: Named) -> tuple[Program, tuple[str, ...]]:
     """The program of the least sum of violations, whose first splits are the limits, and the limits' names.
 
     A row with splits is one through a variable of its own, by which its sum of splits is over; what defines absolute values stays.
     """
-    program, labels = named
-    count = len(program.linear)
+    program = named.program
     summed = np.flatnonzero(program.row_splits.any(axis=1))
-    plain = np.flatnonzero(~program.row_splits.any(axis=1))
-    is_limit = ~(program.has_over & program.has_under)
-    sized = np.eye(count)
-    has_lower, has_upper = np.isfinite(program.lower), np.isfinite(program.upper)
-    blocks = [  # rows over weights, offsets, whether being under costs as well, names
-        (program.rows[plain], program.row_bounds[plain], program.row_is_equality[plain], _at(labels.rows, plain)),
-        (
-            program.split_rows[is_limit],
-            program.split_offsets[is_limit],
-            False,
-            _at(labels.splits, np.flatnonzero(is_limit)),
-        ),
-        (-sized[has_lower], -program.lower[has_lower], False, _at(labels.lower, np.flatnonzero(has_lower))),
-        (sized[has_upper], program.upper[has_upper], False, _at(labels.upper, np.flatnonzero(has_upper))),
-    ]
-    rows = np.concatenate([np.pad(block[0], ((0, 0), (0, len(summed)))) for block in blocks])
-    own = np.pad(np.eye(len(summed)), ((0, 0), (count, 0)))
-    defining = np.pad(program.split_rows[~is_limit], ((0, 0), (0, len(summed))))
-    offsets = np.concatenate([*(block[1] for block in blocks), np.zeros(len(summed)), program.split_offsets[~is_limit]])
-    unders = np.concatenate([np.broadcast_to(block[2], len(block[1])) for block in blocks]).astype(float)
-    limit_count = len(rows) + len(summed)
-    defined = len(defining)
-    names = tuple(name or "" for block in blocks for name in block[3]) + _at(labels.rows, summed)
-    row_splits = np.pad(program.row_splits[np.ix_(summed, ~is_limit)], ((0, 0), (limit_count, 0)))
+    is_absolute = program.has_over & program.has_under
+    sums, own = _sums(named), np.eye(len(summed))
+    defining = program.split_rows[is_absolute]
+    count, overs, defined = len(program.linear), len(summed), len(defining)
+    limit_count = len(sums.offsets) + overs
+    everything = np.ones(limit_count + defined, dtype=bool)
     elastic = Program(
-        quadratic=_LEVEL * np.eye(count + len(summed)),
-        linear=np.zeros(count + len(summed)),
-        lower=np.full(count + len(summed), -np.inf),
-        upper=np.full(count + len(summed), np.inf),
-        rows=np.hstack([program.rows[summed], -np.eye(len(summed))]),
-        row_splits=row_splits,
+        quadratic=_LEVEL * np.eye(count + overs),
+        linear=np.zeros(count + overs),
+        lower=np.full(count + overs, -np.inf),
+        upper=np.full(count + overs, np.inf),
+        rows=np.hstack([program.rows[summed], -own]),
+        row_splits=np.pad(program.row_splits[np.ix_(summed, is_absolute)], ((0, 0), (limit_count, 0))),
         row_bounds=program.row_bounds[summed],
         row_is_equality=program.row_is_equality[summed],
-        split_rows=np.concatenate([rows, own, defining]),
-        split_offsets=offsets,
+        split_rows=np.vstack(
+            [_widened(sums.rows, overs), np.pad(own, ((0, 0), (count, 0))), _widened(defining, overs)]
+        ),
+        split_offsets=np.concatenate([sums.offsets, np.zeros(overs), program.split_offsets[is_absolute]]),
         over_costs=np.concatenate([np.ones(limit_count), np.zeros(defined)]),
-        under_costs=np.concatenate([unders, np.zeros(len(summed) + defined)]),
-        has_over=np.ones(limit_count + defined, dtype=bool),
-        has_under=np.ones(limit_count + defined, dtype=bool),
+        under_costs=np.concatenate([sums.is_equality, np.zeros(overs + defined)]),
+        has_over=everything,
+        has_under=everything,
     )
-    return elastic, names
+    return elastic, sums.names + _at(named.labels.rows, summed)
 
 
-def _at(labels: tuple[str | None, ...], places: Float64[np.ndarray, " place"]) -> tuple[str, ...]:
+def _sums(named: Named) -> _Sums:
+    """Rows without splits, inequalities, and bounds."""
+    program, labels = named
+    plain = np.flatnonzero(~program.row_splits.any(axis=1))
+    inequalities = np.flatnonzero(~(program.has_over & program.has_under))
+    lower, upper = np.flatnonzero(np.isfinite(program.lower)), np.flatnonzero(np.isfinite(program.upper))
+    unit = np.eye(len(program.linear))
+    blocks = [
+        (program.rows[plain], program.row_bounds[plain], _at(labels.rows, plain)),
+        (program.split_rows[inequalities], program.split_offsets[inequalities], _at(labels.splits, inequalities)),
+        (-unit[lower], -program.lower[lower], _at(labels.lower, lower)),
+        (unit[upper], program.upper[upper], _at(labels.upper, upper)),
+    ]
+    rows, offsets, names = zip(*blocks, strict=True)
+    is_equality = np.zeros(sum(map(len, offsets)), dtype=bool)
+    is_equality[: len(plain)] = program.row_is_equality[plain]
+    return _Sums(np.concatenate(rows), np.concatenate(offsets), is_equality, tuple(chain(*names)))
+
+
+def _widened(rows: Float64[np.ndarray, "row weight"], more: int) -> Float64[np.ndarray, "row variable"]:
+    return np.pad(rows, ((0, 0), (0, more)))
+
+
+def _at(labels: tuple[str | None, ...], places: Int64[np.ndarray, " place"]) -> tuple[str, ...]:
     return tuple(labels[place] or "" for place in places)

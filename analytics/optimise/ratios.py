@@ -48,14 +48,18 @@ def per_unit_of_gain(
         has_over=np.append(program.has_over, np.zeros(extra)).astype(bool),
         has_under=np.append(program.has_under, np.ones(extra)).astype(bool),
     )
-    fixed_labels = tuple(name for name, is_one in zip(labels.lower, is_fixed, strict=True) if is_one)
-    names = Labels(
+    return Named(larger, _labels(labels, is_fixed, bound_labels))
+
+
+def _labels(labels: Labels, is_fixed: np.ndarray, bound_labels: tuple[str | None, ...]) -> Labels:
+    """Those of w, for what has become of each limit in y and k."""
+    fixed = (name for name, is_one in zip(labels.lower, is_fixed, strict=True) if is_one)
+    return Labels(
         lower=(*labels.lower, None),
-        upper=(None,) * (len(gain) + 1),
-        rows=(*labels.rows, *fixed_labels, None),
+        upper=(None,) * (len(is_fixed) + 1),
+        rows=(*labels.rows, *fixed, None),
         splits=(*labels.splits, *bound_labels),
     )
-    return Named(larger, names)
 
 
 def _bounds_as_inequalities(
