@@ -24,7 +24,6 @@ from tests.e2e.test_unavailable import SHARD_COUNT, shard_process
 WITHIN_S = 60
 # A standby that read the rows before they were damaged takes over without reading them again; the one after it has not.
 KILLS_MAX = 3
-AFTER_KILL_S = 15
 DEPOSIT = trade("DEPOSIT", "USD", 1, 1)
 
 
@@ -47,7 +46,8 @@ def damaged(service: RunningService, rest: Rest, dsn: str) -> str:
     query(dsn, "update portfolios set cash = cash + 1 where portfolio_id = %s returning id", portfolio_id)
     for _ in range(KILLS_MAX):
         os.kill(shard_process(service, portfolio_id), signal.SIGKILL)
-        if is_soon(lambda: portfolio_id in readiness(service).json().get("quarantined", {}), AFTER_KILL_S):
+        wait_until(lambda: "shard-unavailable" not in rest.state(portfolio_id).text)
+        if portfolio_id in readiness(service).json().get("quarantined", {}):
             return portfolio_id
     raise AssertionError(f"{portfolio_id} is not in quarantine after {KILLS_MAX} kills of its shard")
 
