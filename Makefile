@@ -31,7 +31,7 @@ run: $(RUN_STAMP) ## Start the service with sample data; ARGS='...' adds options
 	@exec $(BIN)/portfolio-state up --sample $(ARGS)
 
 test: $(DEV_STAMP) ## Run every test; ARGS='...' goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -p tests.support.beside $(ARGS)
 
 soak: $(DEV_STAMP) ## Run the tests that `make test` leaves out because they take long
 	@$(BIN)/python -m pytest -m soak $(ARGS)
