@@ -50,7 +50,7 @@ check: $(DEV_STAMP) ## Lint, types, import rules and the fast tests
 	$(BIN)/lint-imports --no-logo
 	@# Types and tests take a core each, and most of the minute that this is to stay within.
 	$(BIN)/mypy & types=$$!; \
-	PROPERTY_EXAMPLES=8 $(BIN)/python -m pytest -q tests/unit; tests=$$?; \
+	PROPERTY_EXAMPLES=6 $(BIN)/python -m pytest -q tests/unit; tests=$$?; \
 	wait $$types && exit $$tests
 
 format: $(DEV_STAMP) ## Format the code and apply ruff's safe fixes
