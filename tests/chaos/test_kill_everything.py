@@ -24,7 +24,7 @@ from tests.chaos.load import DRAIN_TIMEOUT_S, open_portfolios, post_marks
 from tests.chaos.told import Told
 from tests.cluster.service_process import ServiceProcess, service_process, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.soak, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.soak, pytest.mark.timeout(900)]
 
 CLIENTS: Final = 8
 PORTFOLIOS: Final = tuple(f"CHAOS-{number:02}" for number in range(16))
@@ -40,12 +40,14 @@ class Victim(StrEnum):
     EVERYTHING = "everything"
 
 
-ROUNDS: Final = (*[Victim.SHARD] * 4, *[Victim.POSTGRES] * 3, Victim.EVERYTHING)
+ROUNDS: Final = (*[Victim.SHARD] * 10, *[Victim.POSTGRES] * 7, *[Victim.EVERYTHING] * 3)
 HASTY_ROUNDS: Final = 0.35
 """Share of the rounds after which the next kill does not wait for recovery, and so may fall into it."""
 
 
-async def test_every_acknowledged_update_is_there_exactly_once_whatever_is_killed(chaos_seed: int) -> None:
+async def test_every_acknowledged_update_is_there_exactly_once_whatever_is_killed(
+    chaos_seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = Told()
     with service_process(shard_count=SHARDS) as service:
         await asyncio.to_thread(service.start)
@@ -61,6 +63,10 @@ async def test_every_acknowledged_update_is_there_exactly_once_whatever_is_kille
         assert service.processes() == []
     # A run in which nothing happened would prove nothing.
     answers = Counter(asked.answer for asked in told.asked.values())
+    with capsys.disabled():
+        kills = ", ".join(f"{count} of {victim}" for victim, count in Counter(played).items())
+        booked = sum(len(journal.rows) for journal in truth.journals.values())
+        print(f"  kills: {kills}; {dict(answers)}, {dict(told.counts)}, {len(told.reads)} reads; {booked} rows")  # noqa: T201
     assert Counter(played) == Counter(ROUNDS)
     assert answers[Answer.ACKNOWLEDGED] > 400
     assert min(answers[Answer.REFUSED], told.counts["retries"], told.counts["replayed answers"], len(told.reads)) > 0
