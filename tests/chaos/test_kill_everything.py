@@ -64,9 +64,10 @@ async def test_every_acknowledged_update_is_there_exactly_once_whatever_is_kille
     # A run in which nothing happened would prove nothing.
     answers = Counter(asked.answer for asked in told.asked.values())
     with capsys.disabled():
-        kills = ", ".join(f"{count} of {victim}" for victim, count in Counter(played).items())
         booked = sum(len(journal.rows) for journal in truth.journals.values())
-        print(f"  kills: {kills}; {dict(answers)}, {dict(told.counts)}, {len(told.reads)} reads; {booked} rows")  # noqa: T201
+        for counts in (Counter(played), answers, told.counts):
+            print(" ", ", ".join(f"{count} {what}" for what, count in counts.items()))  # noqa: T201
+        print(f"  {len(told.reads)} reads, {booked} rows in the journal")  # noqa: T201
     assert Counter(played) == Counter(ROUNDS)
     assert answers[Answer.ACKNOWLEDGED] > 400
     assert min(answers[Answer.REFUSED], told.counts["retries"], told.counts["replayed answers"], len(told.reads)) > 0
