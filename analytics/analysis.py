@@ -15,7 +15,7 @@ from analytics.exposure import Exposure, exposure
 from analytics.holdings import Holdings, holdings
 from analytics.jax_setup import host, jnp
 from analytics.panel import Calendars, PricePanel, ReturnPanel
-from analytics.past import ever_held, past_of_life
+from analytics.past import past_of_life
 from analytics.risk_analysis import analyse_risk
 from analytics.shapes import bucket, padded
 from analytics.tail_contributions import tail_contributions
@@ -34,9 +34,7 @@ def analyse(lives: Iterable[Life], panel: PricePanel, terms: AnalysisTerms) -> l
     if not portfolios:
         return []
     closes = ClosesByCalendar(panel)
-    histories = [
-        past_of_life(entries, closes.of(ever_held(entries)), live).history(live) for entries, live in portfolios
-    ]
+    histories = [past_of_life(entries, closes, live).history(live) for entries, live in portfolios]
     records = track_records(histories, terms.window, terms.risk_free_rate)
     documents: dict[int, PortfolioAnalytics] = {}
     for own_days, rows in _by_calendar([live.book for _, live in portfolios], panel):

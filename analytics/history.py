@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from analytics.closes import Closes, ClosesByCalendar, ordinals_of
+from analytics.closes import ClosesByCalendar, ordinals_of
 from analytics.nav import NavHistory, joined
-from analytics.panel import Calendars, PricePanel
+from analytics.panel import PricePanel
 from analytics.past import Past, booked_by, ever_held, past, past_of_life
 from portfolio.book import Book, MarkedBook
 from portfolio.entries import Entry
@@ -42,16 +42,13 @@ class Followed:
 def nav_history(entries: Sequence[Entry], panel: PricePanel, live: MarkedBook) -> NavHistory:
     """The history of the portfolio that `entries`, from the opening on in version order, lead to.
 
-    Its days are Mondays to Fridays with prices, and weekends with prices of what it ever held. The value of a day is that of what had taken effect by its end, in UTC, each position at its newest close or, where
-    that came later, its newest trade: the total value of the state `as_of` that moment. What took effect on a day
-    without prices counts on the next day with prices. The last point is what the state shows now, on the day of the newest
+    Its days are Mondays to Fridays with prices, and weekends with prices of what it ever held. The value of a day is that of
+    what had taken effect by its end, in UTC, each position at its newest close or, where that came later, its newest trade:
+    the total value of the state `as_of` that moment. What took effect on a day without prices counts on the next day with
+    prices. The last point is what the state shows now, on the day of the newest
     thing known. Entries after the live book's version are left out; raises Corrupt if they end before it.
     """
-    return past_of_life(entries, Closes(_days_of(entries, panel)), live).history(live)
-
-
-def _days_of(entries: Iterable[Entry], panel: PricePanel) -> PricePanel:
-    return Calendars(panel).of(ever_held(entries))
+    return past_of_life(entries, ClosesByCalendar(panel), live).history(live)
 
 
 def nav_histories(lives: Iterable[tuple[Sequence[Entry], MarkedBook]], panel: PricePanel) -> pl.DataFrame:
@@ -61,7 +58,7 @@ def nav_histories(lives: Iterable[tuple[Sequence[Entry], MarkedBook]], panel: Pr
     histories: list[NavHistory] = []
     for entries, live in lives:
         names.append(live.book.portfolio_id)
-        histories.append(past_of_life(entries, closes.of(ever_held(entries)), live).history(live))
+        histories.append(past_of_life(entries, closes, live).history(live))
     lengths = [len(history.days) for history in histories]
     points = joined(histories)
     return pl.DataFrame(
@@ -78,7 +75,7 @@ def nav_histories(lives: Iterable[tuple[Sequence[Entry], MarkedBook]], panel: Pr
 
 def follow(entries: Sequence[Entry], panel: PricePanel, live: MarkedBook) -> Followed:
     """`nav_history`, and what `resume` needs to go on from it."""
-    found = past_of_life(entries, Closes(_days_of(entries, panel)), live)
+    found = past_of_life(entries, ClosesByCalendar(panel), live)
     return Followed(found.history(live), _settled(found, found.points(), ()))
 
 
@@ -88,7 +85,7 @@ def resume(settled: Settled, entries: Sequence[Entry], panel: PricePanel, live: 
     None if one of these counts on a settled day, if prices that those are made of have changed, or if what is held since
     has other days.
     """
-    closes = Closes(Calendars(panel).of({*settled.instruments, *ever_held(entries)}))
+    closes = ClosesByCalendar(panel).of({*settled.instruments, *ever_held(entries)})
     begin, last = map(int, ordinals_of(settled.points.days[[0, -1]]))
     since = last + 1
     if not np.array_equal(

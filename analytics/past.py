@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytics.cents import as_cents, cents, whole
-from analytics.closes import Closes, days_of
+from analytics.closes import Closes, ClosesByCalendar, days_of
 from analytics.course import Course, flows
 from analytics.frames import from_cents
 from analytics.nav import NavHistory, joined
@@ -75,12 +75,12 @@ def ever_held(entries: Iterable[Entry]) -> frozenset[InstrumentId]:
     return frozenset(entry.instrument_id for entry in entries if isinstance(entry, Booked))
 
 
-def past_of_life(entries: Sequence[Entry], closes: Closes, live: MarkedBook) -> Past:
-    """The past of a portfolio, of all its entries from the opening on."""
+def past_of_life(entries: Sequence[Entry], closes: ClosesByCalendar, live: MarkedBook) -> Past:
+    """The past of a portfolio, of all its entries from the opening on, on the days of all that it ever held."""
     ledger = Ledger(None)
     ledger.enter(entries[0])
     since = min(entry.effective_at.toordinal() for entry in entries)
-    return past(booked_by(live, entries), closes, live, since=since, start=ledger.book())
+    return past(booked_by(live, entries), closes.of(ever_held(entries)), live, since=since, start=ledger.book())
 
 
 def past(booked: Sequence[Booked], closes: Closes, live: MarkedBook, *, since: int, start: Book) -> Past:

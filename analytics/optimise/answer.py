@@ -79,7 +79,7 @@ class OptimiseAnswer:
 
     Both are fractions of the total value, of every instrument that may be held, and of other holdings. Where nothing was
     found, weights and figures are null and there are no trades. `expected_return` and `volatility` are a year's, of
-    `weights`; `objective_value` is what docs/optimisation.md defines for each objective. these are estimated from
+    `weights`; `objective_value` is what docs/optimisation.md defines for each objective. Returns and risks are estimated from
     the `observations` days of `window` on which all instruments have a return.
     """
 

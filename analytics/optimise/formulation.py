@@ -61,7 +61,8 @@ def _tracked(request: OptimiseRequest) -> Mapping[str, float]:
 def _limits(request: OptimiseRequest, held: Holdings, expected: Float64[np.ndarray, " instrument"]) -> Limits:
     universe = held.universe
     bounds = [_bounds(request, name) for name in universe]
-    aside = np.abs(held.weights(held.others))
+    aside = held.weights(held.others)
+    gross_aside = float(np.abs(aside).sum())
     stays = request.others is Others.HOLD
     return Limits(
         names=universe,
@@ -75,9 +76,9 @@ def _limits(request: OptimiseRequest, held: Holdings, expected: Float64[np.ndarr
         costs=np.array([request.costs.get(name, request.cost) for name in universe]),
         expected=expected,
         return_min=-np.inf if request.target_return is None else request.target_return,
-        invested_aside=float(held.weights(held.others).sum()) if stays else 0.0,
-        leverage_aside=float(aside.sum()) if stays else 0.0,
-        turnover_aside=0.0 if stays else float(aside.sum()),
+        invested_aside=float(aside.sum()) if stays else 0.0,
+        leverage_aside=gross_aside if stays else 0.0,
+        turnover_aside=0.0 if stays else gross_aside,
     )
 
 
