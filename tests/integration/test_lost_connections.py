@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,9 @@ from tests.oracles.rows import Scribe, opened, portfolio, updated
 from tests.support.shards import FAST, RunningShard, eventually, over_tcp, postgres_shard, tcp_port
 from tests.support.tcp_proxy import Fault, TcpProxy, tcp_proxy
 
+APPENDS_ALONE = replace(FAST, heartbeat_interval_s=3600.0, lease_s=7200.0)
+"""The lease is not renewed meanwhile, so that the next message to Postgres is an append's."""
+
 
 @pytest.fixture
 async def proxy(database: str) -> AsyncIterator[TcpProxy]:
@@ -33,8 +37,9 @@ async def proxy(database: str) -> AsyncIterator[TcpProxy]:
 
 @pytest.fixture
 async def running(database: str, proxy: TcpProxy) -> AsyncIterator[RunningShard]:
-    """A shard whose journal reaches Postgres through the proxy; portfolio 1 is open."""
-    async with postgres_shard(database, journal_dsn=over_tcp(database, proxy.port)) as shard:
+    """A shard whose journal reaches Postgres through the proxy, with appends alone; portfolio 1 is open."""
+    through = over_tcp(database, proxy.port)
+    async with postgres_shard(database, journal_dsn=through, limits=APPENDS_ALONE) as shard:
         await shard.book(opened(1))
         yield shard
 
@@ -67,20 +72,23 @@ async def test_an_answer_lost_after_the_commit(
 
 @pytest.mark.parametrize("warm_up", [0, 1, 2, 5])
 async def test_an_append_is_always_committed_when_its_answer_is_swallowed(
-    running: RunningShard, proxy: TcpProxy, inspector: Inspector, warm_up: int
+    database: str, proxy: TcpProxy, inspector: Inspector, warm_up: int
 ) -> None:
-    """Whatever else the driver says on the connection, such as preparing the statement, gets its answer."""
-    for _ in range(warm_up):
-        await running.book(updated(1))
-    proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
-    answer = running.shard.submit(updated(1, key="k"))
-    await asyncio.wait_for(proxy.struck.wait(), 5)
-    assert _booked(inspector) == warm_up + 1
-    assert not answer.done()
-    proxy.is_refusing = False
-    outcome = await asyncio.wait_for(answer, 10)
-    assert (outcome.book.version, outcome.replayed) == (2 + warm_up, False)
-    assert _booked(inspector) == warm_up + 1
+    """Whatever else is said to Postgres, such as renewing the lease, gets its answer."""
+    async with postgres_shard(database, journal_dsn=over_tcp(database, proxy.port)) as running:
+        for command in (opened(1), *[updated(1)] * warm_up):
+            await running.book(command)
+        proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
+        await asyncio.sleep(2 * FAST.heartbeat_interval_s)
+        assert not proxy.struck.is_set()
+        answer = running.shard.submit(updated(1, key="k"))
+        await asyncio.wait_for(proxy.struck.wait(), 5)
+        assert _booked(inspector) == warm_up + 1
+        assert not answer.done()
+        proxy.is_refusing = False
+        outcome = await asyncio.wait_for(answer, 10)
+        assert (outcome.book.version, outcome.replayed) == (2 + warm_up, False)
+        assert _booked(inspector) == warm_up + 1
 
 
 async def test_connections_that_are_reset_under_load(
@@ -237,7 +245,7 @@ async def test_an_owner_is_not_deposed_by_a_claim_of_its_own_whose_answer_was_lo
     """The database has the new epoch, the owner does not know yet, and its ownership is looked at meanwhile."""
     async with postgres_shard(database, journal_dsn=over_tcp(database, proxy.port), limits=FAST) as running:
         await running.book(opened(1))
-        proxy.arm(Fault.SWALLOW_ANSWER, then_refuse=True)
+        proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
         answer = running.shard.submit(updated(1))
         await asyncio.wait_for(proxy.struck.wait(), 5)
         inspector.do("update shards set epoch = epoch + 1")
@@ -252,7 +260,7 @@ async def test_a_deposed_owner_whose_answer_was_lost_still_tells_what_was_booked
 ) -> None:
     async with postgres_shard(database, journal_dsn=over_tcp(database, proxy.port)) as first:
         await first.book(opened(1))
-        proxy.arm(Fault.SWALLOW_ANSWER, then_refuse=True)
+        proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
         answer = first.shard.submit(updated(1, key="k"))
         await asyncio.wait_for(proxy.struck.wait(), 5)
         async with postgres_shard(database) as second:
