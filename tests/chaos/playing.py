@@ -6,7 +6,7 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,11 @@ class Strike:
     missed: str = ""
 
 
+def struck(strikes: Iterable[Strike]) -> set[Kind]:
+    """The kinds of fault that found something to strike."""
+    return {strike.kind for strike in strikes if not strike.missed}
+
+
 class Player:
     """Plays on one stand under one load. Where the service does not come back by itself, that is noted, and it is started anew."""
 
@@ -48,15 +53,16 @@ class Player:
         self._active: set[asyncio.Task[None]] = set()
         self.strikes: list[Strike] = []
 
-    async def play(self, steps: Sequence[Step], within_s: float) -> int:
+    async def play(self, steps: Sequence[Step], within_s: float, struck_min: int) -> int:
         """Play the steps; at the end all faults are healed and the service serves. Gives how many there was no time for.
 
-        None begins later than `within_s`, however long the service took to come back from those before.
+        None begins later than `within_s`, however long the service took to come back from those before, unless faults of
+        fewer than `struck_min` kinds have struck by then.
         """
         deadline = time.monotonic() + within_s
         try:
             for count, step in enumerate(steps):
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline and len(struck(self.strikes)) >= struck_min:
                     await self._recover()
                     return len(steps) - count
                 await self._play_one(step)

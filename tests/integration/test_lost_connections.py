@@ -76,8 +76,9 @@ async def test_an_append_is_always_committed_when_its_answer_is_swallowed(
 ) -> None:
     """Whatever else is said to Postgres, such as renewing the lease, gets its answer."""
     async with postgres_shard(database, journal_dsn=over_tcp(database, proxy.port)) as running:
-        for command in (opened(1), *[updated(1)] * warm_up):
-            await running.book(command)
+        await running.book(opened(1))
+        for _ in range(warm_up):
+            await running.book(updated(1))
         proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
         await asyncio.sleep(2 * FAST.heartbeat_interval_s)
         assert not proxy.struck.is_set()
