@@ -20,7 +20,8 @@ import ray
 
 from actors.gateway import Gateway
 from benchmarks.cpu_steal import CpuSteal
-from cluster.client import AsyncClient, attach, gateway_by_handles
+from cluster.attaching import attach, gateway_by_handles
+from cluster.client import AsyncClient
 from cluster.standbys import standby_statuses
 from portfolio.commands import UpdatePortfolio
 from portfolio.errors import OutcomeUnknown, Unavailable

@@ -24,8 +24,8 @@ from actors.names import NAMESPACE, actor_name
 from actors.settings import Limits, ShardConfig, StandbyConfig, Surroundings
 from analytics import worker_environment
 from cluster import front, haproxy, placement, ray_profile
+from cluster.attaching import check_listening
 from cluster.balance import spread
-from cluster.client import check_listening
 from cluster.console import Report
 from cluster.handles import HandleCaller
 from cluster.nodes import alive_nodes

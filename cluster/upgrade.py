@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from cluster import client, front
+from cluster import front
+from cluster.attaching import attach
 from cluster.console import Report
 from cluster.moving import move
 from cluster.settings import Settings
@@ -21,7 +22,7 @@ def upgrade(settings: Settings, report: Report) -> None:
     no service runs, and as `front.deploy` does.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    client.attach(settings)
+    attach(settings)
     dsn = settings.postgres_dsn or running_address(settings.data_dir)
     # The service makes new ones of the code on disk. An old one must not become a shard after the shards are replaced.
     dismiss(spare_standbys(read_cluster(dsn)))

@@ -13,13 +13,13 @@ from typing import Any, Final, Protocol
 from analytics import tasks
 from analytics.document import AnalysisTerms
 from analytics.worker_environment import BATCH
+from cluster.attaching import gateway_by_handles
 from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
 from cluster.batch.in_order import in_order
 from cluster.batch.job import Part, analyse_chunk, read_panel
 from cluster.batch.parquet_file import whole_parquet
 from cluster.batch.reading import PATIENCE
 from cluster.batch.table import SCHEMA
-from cluster.client import gateway_by_handles
 from cluster.loading.patience import Patience, patiently
 from portfolio.errors import AnalyticsUnavailable
 from portfolio.ids import PortfolioId

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ray.exceptions import RayError
 
 from analytics.document import WINDOW_DEFAULT, AnalysisTerms
-from cluster import client
+from cluster.attaching import attach
 from cluster.batch.run import Summary, batch_here, write_batch
 from cluster.console import console
 from cluster.loading.progress import progress_bar
@@ -67,7 +67,7 @@ def _run(portfolio_ids: Sequence[str], terms: Mapping[str, Any], out: Path, *, o
         wanted = _terms(terms)
         require_free(out, overwrite=overwrite)
         with signals_kept():
-            client.attach(Settings())
+            attach(Settings())
         summary = asyncio.run(_written(named, wanted, out, overwrite=overwrite))
     except (PortfolioError, FileNotWritten, RayError, OSError) as error:
         return _not_written(str(error))

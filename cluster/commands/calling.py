@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from actors.gateway import Gateway
-from cluster import client
+from cluster.attaching import attach, gateway_by_handles
 from cluster.console import console
 from cluster.settings import Settings
 from persistence.embedded.errors import EmbeddedServerError
@@ -22,8 +22,8 @@ Result = TypeVar("Result")
 
 async def joined() -> Gateway:
     """The service of this machine, or of PORTFOLIO_RAY_ADDRESS, over actor handles. Raises ConnectionError."""
-    await asyncio.to_thread(client.attach, Settings())
-    return await client.gateway_by_handles()
+    await asyncio.to_thread(attach, Settings())
+    return await gateway_by_handles()
 
 
 def run(call: Coroutine[Any, Any, Result]) -> Result:

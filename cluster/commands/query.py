@@ -13,7 +13,7 @@ import click
 from analytics.sql.format import Format
 from analytics.sql.limits import Limits
 from analytics.sql.messages import Answer, Question
-from cluster import client
+from cluster.attaching import attach
 from cluster.commands.calling import run
 from cluster.console import console
 from cluster.result_table import show_result
@@ -77,7 +77,7 @@ def _or_exit(step: Callable[[], None]) -> None:
 
 
 async def _answer(sql: str, wanted: Format) -> Answer:
-    await asyncio.to_thread(client.attach, Settings())
+    await asyncio.to_thread(attach, Settings())
     service = await any_config()
     queries = await asyncio.to_thread(Queries, service.postgres_dsn)
     return await queries.answer(Question(sql, wanted, Limits()))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from psycopg.conninfo import conninfo_to_dict
 
 from actors.gateway import Gateway
-from cluster import client
+from cluster.attaching import attach
 from cluster.handles import HandleCaller
 from cluster.settings import Settings
 from cluster.verifying.sources import Sources
@@ -50,7 +50,7 @@ async def _place(settings: Settings) -> _Place:
     is_running = settings.ray_address is not None or settings.ray_address_file.exists()
     if settings.postgres_dsn is not None and not is_running:
         return _Place(settings.postgres_dsn, settings.redis_url, why_alone="no service runs here")
-    await asyncio.to_thread(client.attach, settings)
+    await asyncio.to_thread(attach, settings)
     found = await any_config()
     if settings.postgres_dsn is not None and not _is_same(settings.postgres_dsn, found.postgres_dsn):
         return _Place(settings.postgres_dsn, settings.redis_url, why_alone="the service here has another database")

@@ -12,7 +12,8 @@ import ray
 from actors.gateway import Gateway
 from actors.names import actor_name
 from actors.settings import ShardConfig
-from cluster.client import Client, attach
+from cluster.attaching import attach
+from cluster.client import Client
 from cluster.handles import HandleCaller
 from persistence.embedded.home import open_home
 from persistence.embedded.valkey_launch import SOCKET_NAME

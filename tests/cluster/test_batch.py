@@ -25,10 +25,11 @@ from polars.testing import assert_frame_equal
 from analytics.document import AnalysisTerms, PortfolioAnalytics
 from analytics.tasks import Job, Workers
 from analytics.worker_environment import BATCH
+from cluster.attaching import gateway_by_handles
 from cluster.batch.chunks import Chunk, chunks_of_all, chunks_of_some
 from cluster.batch.run import Batch, write_batch
 from cluster.batch.table import rows
-from cluster.client import Client, gateway_by_handles
+from cluster.client import Client
 from portfolio.daily_price import DailyPrice
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from tests.cluster.service_process import ServiceProcess

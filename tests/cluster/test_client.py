@@ -75,7 +75,7 @@ def test_a_float_is_refused_and_changes_nothing(
         client.update(portfolio_id, [buy(1), {**buy(1), **change}])
     assert raised.value.cause["index"] == 1
     with pytest.raises(errors.InvalidRequest):
-        client.create(f"{portfolio_id}-2", cash_balance=0.1)
+        client.create(f"{portfolio_id}-2", cash_balance=0.1)  # type: ignore[arg-type]
     assert client.state(portfolio_id).version == 1
 
 

@@ -15,7 +15,8 @@ import pytest
 import ray
 
 from actors.shard_status import Phase, ShardStatus
-from cluster.client import AsyncClient, attach
+from cluster.attaching import attach
+from cluster.client import AsyncClient
 from cluster.doubling import Split, double
 from cluster.moving import move
 from portfolio.ids import PortfolioId, ShardId

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(180)]
 COMMAND = Path(sys.executable).with_name("portfolio-state")
 MOVE_FOR_EVER = """
 import asyncio
-from cluster.client import attach
+from cluster.attaching import attach
 from cluster.moving import move
 from portfolio.ids import ShardId
 

@@ -111,7 +111,7 @@ def test_a_shard_that_was_ended_for_good_is_placed_anew(service: ServiceProcess)
     version = written(service)
     before = {process.pid for process in service.shards()}
     script = (
-        "import ray; from cluster.client import attach; attach(); "
+        "import ray; from cluster.attaching import attach; attach(); "
         "[ray.kill(ray.get_actor(f'shard-{k}', 'portfolio'), no_restart=True) for k in (0, 1)]"
     )
     killed = psutil.Popen([str(PYTHON), "-c", script], env=service.environment())
