@@ -67,9 +67,12 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self._ours.close()
 
-    def wait(self) -> Ended:
-        """How it ended, once it has."""
-        code = self._process.wait()
+    def wait(self, timeout_s: float) -> Ended | None:
+        """How it ended, once it has; None if it has not within the time."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
         return Ended(code=code, has_served=self._has_served(), lived_s=time.monotonic() - self._began)
 
     def _has_served(self) -> bool:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from cluster import leftovers
@@ -22,26 +23,34 @@ _WATCH_S: Final = 0.25
 _WATCH_END_S: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """What `hosting` gives: the settings with the addresses of both servers, and the lock that holds the data directory."""
+
+    settings: Settings
+    lock: DataDirLock
+
+
 @contextmanager
-def hosting(settings: Settings, report: Report) -> Iterator[Settings]:
+def hosting(settings: Settings, report: Report) -> Iterator[Hosted]:
     """Servers that are there and looked after, and a database of this version's schema.
 
-    Gives the settings with the addresses of both servers. At the end all that was started is stopped, and what is left
-    of a Ray of ours is ended.
+    At the end all that was started is stopped, and what is left of a Ray of ours is ended.
     """
     # Root's Postgres runs under another user, who has to get through.
     settings.data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(DataDirLock(settings.data_dir))
+        lock = stack.enter_context(DataDirLock(settings.data_dir))
         stack.callback(RuntimeDir(settings.data_dir).remove)
         renew_runtime_dir(settings)
         report("starting Postgres and Valkey")
         servers = stack.enter_context(Servers(settings, report))
-        stack.enter_context(_revived(servers))
+        stack.enter_context(_revived(servers, lock))
         # Before the servers stop: shards that are left would only complain.
         stack.callback(end_own_ray, settings)
         _set_up_database(servers.postgres_dsn, settings.shard_count, report)
-        yield settings.model_copy(update={"postgres_dsn": servers.postgres_dsn, "redis_url": servers.redis_url})
+        addresses = {"postgres_dsn": servers.postgres_dsn, "redis_url": servers.redis_url}
+        yield Hosted(settings.model_copy(update=addresses), lock)
 
 
 def renew_runtime_dir(settings: Settings) -> None:
@@ -69,14 +78,15 @@ def _set_up_database(dsn: str, shard_count: int, report: Report) -> None:
 
 
 @contextmanager
-def _revived(servers: Servers) -> Iterator[None]:
-    """Meanwhile a server that dies is started again."""
+def _revived(servers: Servers, lock: DataDirLock) -> Iterator[None]:
+    """Meanwhile a server that dies is started again, but not on an empty directory that took the place of its data."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(_WATCH_S):
             try:
-                servers.revive()
+                if lock.is_in_place:
+                    servers.revive()
             except Exception:  # noqa: BLE001 - see below
                 # Whatever it is, the next look may find it gone; without this thread nobody would look again.
                 _log.exception("a server could not be looked after")

@@ -24,7 +24,7 @@ class Service:
     def running(self) -> Iterator[Gateway]:
         """The service with its shards serving; stopped in good order at the end, whatever happened."""
         with hosting(self.settings, self._report) as hosted:
-            self._serving = Serving(hosted, self._report)
+            self._serving = Serving(hosted.settings, self._report)
             with self._serving.running() as gateway:
                 yield gateway
                 self._report("stopping")

@@ -11,12 +11,16 @@ from typing import Final
 
 from cluster.child import Child, Ended, ExitCode
 from cluster.console import Report
-from cluster.hosting import hosting, renew_runtime_dir
+from cluster.hosting import Hosted, hosting, renew_runtime_dir
 from cluster.restarts import Restarts
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
+from persistence.data_dir_lock import DataDirLock
+from persistence.embedded.errors import DataDirGone
 
 CHILD_STOP_S: Final = 30.0
+_LOOK_S: Final = 1.0
+"""How often it looks whether the data directory is still there."""
 
 
 class NeverServed(Exception):
@@ -32,11 +36,14 @@ class Supervisor:
         self._sample = sample
 
     def run(self) -> None:
-        """Serve until KeyboardInterrupt, which is raised on once all has stopped. Raises NeverServed."""
+        """Serve until KeyboardInterrupt, which is raised on once all has stopped.
+
+        Raises NeverServed, and DataDirGone if the data directory goes away.
+        """
         with hosting(self._settings, self._report) as hosted:
             self._keep_serving(hosted)
 
-    def _keep_serving(self, hosted: Settings) -> None:
+    def _keep_serving(self, hosted: Hosted) -> None:
         restarts = Restarts()
         has_served = False
         while True:
@@ -47,22 +54,25 @@ class Supervisor:
             pause_s = restarts.pause_s(ended.lived_s)
             self._report(f"the serving process {ended.reason}; another is started" + _in(pause_s))
             time.sleep(pause_s)
+            hosted.lock.check()
 
-    def _serve_once(self, hosted: Settings, has_served: bool) -> Ended:
+    def _serve_once(self, hosted: Hosted, has_served: bool) -> Ended:
         first = ["--first", *(["--sample"] if self._sample else [])]
         try:
-            renew_runtime_dir(hosted)
-            with Child([] if has_served else first, self._environment(hosted)) as child:
-                return self._outlived(child)
+            renew_runtime_dir(hosted.settings)
+            with Child([] if has_served else first, self._environment(hosted.settings)) as child:
+                return self._outlived(child, hosted.lock)
         except OSError as error:
             # No memory, no space: the servers are here still, and in a while there may be.
             self._report(f"no serving process can be started: {error}")
             return Ended(code=ExitCode.FAILED, has_served=False, lived_s=0.0)
 
-    def _outlived(self, child: Child) -> Ended:
+    def _outlived(self, child: Child, lock: DataDirLock) -> Ended:
         try:
-            return child.wait()
-        except KeyboardInterrupt:
+            while (ended := child.wait(_LOOK_S)) is None:
+                lock.check()
+            return ended
+        except (KeyboardInterrupt, DataDirGone):
             self._report("stopping")
             child.stop(CHILD_STOP_S)
             raise

@@ -29,6 +29,10 @@ class DataDirUnusable(EmbeddedServerError):
     """The account that runs the server cannot reach its directory, or does not own it."""
 
 
+class DataDirGone(EmbeddedServerError):
+    """The data directory was removed or replaced while a service had it."""
+
+
 class DataVersionMismatch(EmbeddedServerError):
     """The data were written by another major version of Postgres than the binaries."""
 

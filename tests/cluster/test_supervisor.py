@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -151,6 +152,18 @@ def test_ctrl_c_twice_in_a_terminal_is_one_orderly_end(service: ServiceProcess) 
     said = service.log.read_text()
     assert said.count("stopping") == 1
     assert said.endswith("stopped\n")
+
+
+@pytest.mark.soak
+def test_a_service_whose_data_are_removed_ends_and_makes_no_new_ones() -> None:
+    with service_process() as service:
+        service.start()
+        traces = Traces(service)
+        shutil.rmtree(service.settings.data_dir)
+        assert service.wait() == 1
+        assert "removed or replaced under a running service" in service.log.read_text()
+        assert traces.left() == []
+        assert not service.settings.data_dir.exists()
 
 
 def test_what_cannot_start_at_all_is_not_tried_again() -> None:
