@@ -111,11 +111,11 @@ def _say_what_to_try(base: str, sample: bool) -> None:
         f"curl -s '{api}/portfolio/{portfolio}/transactions?limit=3'",
         f"curl -s '{api}/portfolios?limit=3'",
         f"curl -s -X POST {api}/portfolio/{portfolio}/update -H 'Idempotency-Key: try-1' -d "
-        '\'{"updates": [{"instrument_id": "AAPL", "quantity_change": 10, "price": "190.25", "transaction_type": "BUY"}]}\'',
+        '\'{"updates": [{"instrument_id": "AAPL", "quantity_change": 10, "price": "125.70", "transaction_type": "BUY"}]}\'',
         f"curl -s '{api}/portfolio/{portfolio}/analytics{'?benchmark=SP500' if sample else ''}'",
         f'curl -s -X POST {api}/portfolio/{portfolio}/optimize -d \'{{"objective": "minimum_variance"}}\'',
         f'curl -s -X POST {api}/analytics/query -d \'{{"sql": "from portfolios order by total_value desc limit 3"}}\'',
-        f'curl -s -X POST {api}/marks -d \'{{"marks": [{{"instrument_id": "AAPL", "price": "191.00"}}]}}\'',
+        f'curl -s -X POST {api}/marks -d \'{{"marks": [{{"instrument_id": "AAPL", "price": "126.20"}}]}}\'',
     ]
     if not sample:
         lines.insert(
