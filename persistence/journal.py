@@ -1,27 +1,27 @@
-"""The write-ahead log in Postgres: fenced appends whose outcome is always known, and reads for recovery."""
+"""The write-ahead log in Postgres as its owner has it: claims, leases, and fenced appends whose outcome is always known."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, LiteralString
-from uuid import UUID
 
 import psycopg
 from psycopg import errors as pg_errors
 from psycopg_pool import AsyncConnectionPool
 
-from persistence import examined_rows, postgres, row_codec
+from persistence import postgres, row_codec
 from persistence.array_literal import bytes_text
+from persistence.journal_reader import SEQ_MAX, JournalReader
 from persistence.postgres import Connection, first_line, severed_after, unavailable_on_error
 from persistence.prepared import PreparedStatement
 from persistence.row_codec import Batch
 from persistence.statements import SQL
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
-from portfolio.ids import IdempotencyKey, PortfolioId, ShardId
-from portfolio.ports import NO_ROWS, Claim, DamagedRow, DuplicateKeys, Head, PendingRow, RequestKey, StoredRow
+from portfolio.ids import PortfolioId, ShardId
+from portfolio.ports import NO_ROWS, Claim, DamagedRow, DuplicateKeys, Head, PendingRow, StoredRow
 
 _log = logging.getLogger(__name__)
 
@@ -30,11 +30,9 @@ APPEND_TIMEOUT_S: Final = 20.0
 _RECONNECT_PAUSE_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
 _OWNER_TIMEOUT_S: Final = 2.0
 """Less than a lease: whoever waits longer for its renewal has time for another try on a new connection."""
-_TAIL_FETCH_ROWS: Final = 2_000
-_SEQ_MAX: Final = 2**63 - 1
 
 
-class PostgresJournal:
+class PostgresJournal(JournalReader):
     """One incarnation's hold on one shard's journal. `owner` names the incarnation, and no other ever.
 
     `actor` is the name under which it is known to Ray; with None it claims the shard whoever is meant to have it.
@@ -48,16 +46,15 @@ class PostgresJournal:
         readers: AsyncConnectionPool[Connection],
         actor: str | None = None,
     ) -> None:
+        super().__init__(shard_id, readers)
         self._dsn = dsn
-        self._shard_id = shard_id
         self._owner = owner
         self._actor = actor
-        self._readers = readers
         self._connection: Connection | None = None
         self._appending: PreparedStatement | None = None
         # The lease has a connection of its own: it must neither wait behind an append nor for a pool to take heart again.
         self._lease_connection: Connection | None = None
-        self._head = self._branch = NO_ROWS
+        self._head = NO_ROWS
         self._modulus = 0
         self.epoch = 0
 
@@ -74,17 +71,15 @@ class PostgresJournal:
                 raise Corrupt(f"the database has no shard {self._shard_id}")
             raise Deposed(f"shard {self._shard_id} is meant for {actor}, not for {self._actor}")
         claim = self._claim_of(row)
-        self.epoch, self._head, self._branch, self._modulus = claim.epoch, claim.head, claim.branch, claim.modulus
+        self.epoch, self._head, self._modulus = claim.epoch, claim.head, claim.modulus
         return claim
 
     async def look(self) -> Claim:
         """What a claim would give now; see ports.Journal. Raises ShardUnavailable."""
-        row = await self._fetch_one("look_at_shard", {"shard_id": self._shard_id})
+        row = await self.fetch_one("look_at_shard", {"shard_id": self._shard_id})
         if row is None:
             raise Corrupt(f"the database has no shard {self._shard_id}")
-        claim = self._claim_of(row)
-        self._branch = claim.branch
-        return claim
+        return self._claim_of(row)
 
     def _claim_of(self, row: Sequence[Any]) -> Claim:
         epoch, seq, row_hash, checkpoint_seq, announced_seq, modulus, *branch, answering, lease_ms = row
@@ -105,7 +100,7 @@ class PostgresJournal:
 
     async def designated(self) -> str | None:
         """The actor that is meant to own the shard; None if there has been none, or if there is no such shard yet."""
-        row = await self._fetch_one("select_actor", {"shard_id": self._shard_id})
+        row = await self.fetch_one("select_actor", {"shard_id": self._shard_id})
         return row[0] if row is not None else None
 
     async def begin_answering(self, lease_s: float) -> None:
@@ -142,16 +137,12 @@ class PostgresJournal:
             for statement in (SQL["insert_branch"], SQL["move_checkpoints"], SQL["move_quarantine"]):
                 await connection.execute(statement, parameters)
 
-    async def moduli(self) -> Mapping[ShardId, int]:
-        """The modulus of every shard."""
-        return {ShardId(shard_id): modulus for shard_id, modulus, _ in await self._fetch_all("select_shards", {})}
-
     async def _modulus_now(self) -> int:
         """The modulus as Postgres has it, once it answers. Raises Deposed if another incarnation owns the shard."""
         attempt = 0
         while True:
             try:
-                row = await self._fetch_one("select_modulus", self._me())
+                row = await self.fetch_one("select_modulus", self._me())
             except ShardUnavailable as error:
                 _log.warning("shard %s: whether it has split is not known yet: %s", self._shard_id, error)
                 await asyncio.sleep(_pause_s(attempt))
@@ -313,7 +304,7 @@ class PostgresJournal:
 
     async def check_ownership(self) -> None:
         """Raises Deposed if another incarnation has taken the shard, ShardUnavailable if nobody can say."""
-        row = await self._fetch_one("select_owner", {"shard_id": self._shard_id})
+        row = await self.fetch_one("select_owner", {"shard_id": self._shard_id})
         # The epoch does not tell: a reclaim of our own may have raised it, and its answer be lost or on its way.
         if row is None or row[0] != self._owner:
             raise Deposed(f"shard {self._shard_id}: {row and row[0]} has claimed it from {self._owner}")
@@ -321,98 +312,19 @@ class PostgresJournal:
     async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
         """Rows after `after_seq`, checked; see ports.Journal."""
         # While another one owns the shard, its newer rows are left for later; in a shard of one's own there must be none.
-        parts = await self._parts(after_seq, _SEQ_MAX if claim.epoch == self.epoch else claim.head.seq)
-        expected = Head(after_seq, await self._row_hash(after_seq))
-        with unavailable_on_error(f"replaying the journal of shard {self._shard_id}"):
-            async with self._readers.connection() as connection, connection.transaction():
-                for part in parts:
-                    async with connection.cursor(name="tail") as cursor:
-                        await cursor.execute(SQL["select_journal_tail"], {**part, "after_seq": expected.seq})
-                        while columns := await cursor.fetchmany(_TAIL_FETCH_ROWS):
-                            for row in columns:
-                                found = self._examined(row, expected)
-                                # The next row was chained to the hash that is stored here, whatever this row has become.
-                                expected = Head(found.seq, found.row_hash)
-                                yield found
-        if expected != claim.head:
+        until_seq = SEQ_MAX if claim.epoch == self.epoch else claim.head.seq
+        end = after = Head(after_seq, await self.row_hash(after_seq, claim.branch))
+        async with contextlib.aclosing(self.rows(claim.branch, after, until_seq)) as rows:
+            async for row in rows:
+                end = Head(row.seq, row.row_hash)
+                yield row
+        if end != claim.head:
             # Rows of somebody who has claimed the shard meanwhile are no corruption.
             await self.check_ownership()
             raise Corrupt(
-                f"shard {self._shard_id}: the journal ends at row {expected.seq}, expected {claim.head.seq} "
+                f"shard {self._shard_id}: the journal ends at row {end.seq}, expected {claim.head.seq} "
                 "with the hash that its owner left"
             )
-
-    async def _parts(self, after_seq: int, until_seq: int) -> list[dict[str, object]]:
-        """Whose rows lie between: this shard's own, and if the checkpoint is lost, those of the shards that it came of."""
-        own: dict[str, object] = {"shard_id": self._shard_id, "until_seq": until_seq}
-        if after_seq >= self._branch.seq:
-            return [own]
-        *parents, _ = await self._line()
-        return [*({"shard_id": shard_id, "until_seq": until} for shard_id, _, until in parents), own]
-
-    async def _line(self) -> list[tuple[Any, ...]]:
-        return await self._fetch_all("select_line", {"shard_id": self._shard_id})
-
-    def _examined(self, columns: Sequence[Any], expected: Head) -> StoredRow | DamagedRow:
-        row = examined_rows.examined(columns, expected.row_hash)
-        if row.seq != expected.seq + 1:
-            raise Corrupt(f"shard {self._shard_id}: journal row {row.seq} follows row {expected.seq}")
-        return row
-
-    def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
-        """All rows of one portfolio; see ports.Journal."""
-        return examined_rows.life(self._readers, portfolio_id)
-
-    async def _row_hash(self, seq: int) -> bytes:
-        if seq == self._branch.seq:
-            # The row itself is in the journal of the shard that this one branched off, if there is one at all.
-            return self._branch.row_hash
-        if not seq:
-            return NO_ROWS.row_hash
-        holder = self._shard_id
-        if seq < self._branch.seq:
-            (holder,) = [found for found, branch_seq, until_seq in await self._line() if branch_seq < seq <= until_seq]
-        row = await self._fetch_one("select_row_hash", {"shard_id": holder, "seq": seq})
-        if row is None:
-            raise Corrupt(f"shard {self._shard_id}: journal row {seq}, where the checkpoint ends, is missing")
-        found: bytes = row[0]
-        return found
-
-    async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
-        """Request hashes of the keys used after `after_seq`."""
-        return _by_key(await self._fetch_all("select_recent_keys", self._after(after_seq)))
-
-    async def find_keys(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, bytes]:
-        """Request hashes of those keys that were used."""
-        asked = list(keys)
-        parameters = {"portfolio_ids": [portfolio_id for portfolio_id, _ in asked], "keys": [key for _, key in asked]}
-        return _by_key(await self._fetch_all("find_keys", parameters))
-
-    async def find_transaction_ids(self, ids: Iterable[UUID]) -> frozenset[UUID]:
-        """Those ids that callers gave to transactions already booked."""
-        return frozenset(found for (found,) in await self._fetch_all("find_transaction_ids", {"ids": list(ids)}))
-
-    async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
-        """Portfolios with rows after `after_seq`."""
-        return [PortfolioId(found) for (found,) in await self._fetch_all("select_unannounced", self._after(after_seq))]
-
-    def _after(self, after_seq: int) -> dict[str, object]:
-        return {"shard_id": self._shard_id, "after_seq": after_seq}
-
-    async def _fetch_one(self, statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
-        rows = await self._fetch_all(statement, parameters)
-        return rows[0] if rows else None
-
-    async def _fetch_all(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        with unavailable_on_error(f"reading {statement} of shard {self._shard_id}"):
-            async with self._readers.connection() as connection:
-                with severed_after(connection, APPEND_TIMEOUT_S):
-                    cursor = await connection.execute(SQL[statement], parameters)
-                return await cursor.fetchall()
-
-
-def _by_key(rows: Iterable[tuple[str, str, bytes]]) -> Mapping[RequestKey, bytes]:
-    return {(PortfolioId(portfolio_id), IdempotencyKey(key)): found for portfolio_id, key, found in rows}
 
 
 def _pause_s(attempt: int) -> float:
