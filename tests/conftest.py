@@ -1,8 +1,9 @@
-"""What all tests share: a marker by folder, and one real Postgres and one real Valkey, started when first asked for."""
+"""What all tests share: a marker by folder, how properties are tested, and one real Postgres and Valkey when asked for."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from redis import Redis
@@ -22,6 +24,18 @@ from tests.support.removing import wait_until_removed
 _HERE = Path(__file__).parent
 _TEMPLATE = "migrated_template"
 _numbers = itertools.count(1)
+
+# The same examples on every run and machine, and no files left behind.
+settings.register_profile(
+    "tests",
+    derandomize=True,
+    database=None,
+    deadline=None,  # A busy machine is no failure.
+    # `make check` has less than a minute for everything; `make test` takes the full number.
+    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "100")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -63,9 +63,6 @@ def test_totals_of_eighteen_digits_survive_exactly(rest: Rest) -> None:
 
 @settings(
     max_examples=60,
-    derandomize=True,
-    database=None,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

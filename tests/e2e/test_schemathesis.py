@@ -102,9 +102,6 @@ def test_every_answer_is_documented(document: Any, portfolio_id: str, method: st
 
     @settings(
         max_examples=MANY if many else few,
-        derandomize=True,
-        database=None,
-        deadline=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )

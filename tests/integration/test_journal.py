@@ -86,9 +86,6 @@ async def _read(journal: PostgresJournal, after_seq: int = 0) -> list[StoredRow]
 
 @settings(
     max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
     # Shrinking asks the server again and again; the first example that fails says enough.
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

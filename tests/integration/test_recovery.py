@@ -100,9 +100,6 @@ def _settled(running: RunningShard) -> dict[PortfolioId, tuple[str, bytes, bytes
 
 FEW = settings(
     max_examples=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
