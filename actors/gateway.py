@@ -161,7 +161,7 @@ class Gateway:
                 if self.shards.shard_of(portfolio_id) == shard_id:
                     raise
             except ShardUnavailable as error:
-                if not _is_moving(error.cause) or patience.is_over:
+                if not _is_passing(error.cause) or patience.is_over:
                     raise
                 await patience.rest()
 
@@ -274,13 +274,13 @@ class Gateway:
             return error
 
     async def _call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
-        """A shard's answer, waited for while it moves. Raises its error."""
+        """A shard's answer, waited for while it moves or makes sure that it is the owner. Raises its error."""
         patience = _Patience()
         while True:
             try:
                 return await self._caller.call(shard_id, method, payload)
             except ShardUnavailable as error:
-                if not _is_moving(error.cause) or patience.is_over:
+                if not _is_passing(error.cause) or patience.is_over:
                     raise
                 await patience.rest()
 
@@ -307,7 +307,7 @@ class Gateway:
 
 
 class _Patience:
-    """How long a caller is kept waiting while a shard moves, which takes a fraction of a second."""
+    """How long a caller is kept waiting while a shard moves or confirms its lease, which takes a fraction of a second."""
 
     def __init__(self) -> None:
         self._until = time.monotonic() + _MOVE_S
@@ -323,7 +323,7 @@ class _Patience:
 
 
 def _still_moving(command: UpdatePortfolio) -> UpdateOutcome:
-    error = ShardUnavailable(f"the shard of {command.portfolio_id} has been moving for too long; nothing was booked")
+    error = ShardUnavailable(f"the shard of {command.portfolio_id} has been unsettled for too long; nothing was booked")
     return UpdateOutcome(command.portfolio_id, fault=Fault.of(error))
 
 
@@ -331,14 +331,15 @@ def _is_astray(outcome: UpdateOutcome, held_up: Collection[str]) -> bool:
     fault = outcome.fault
     if fault is None:
         return False
-    if fault.code == WrongShard.code or _is_moving(fault.cause):
+    if fault.code == WrongShard.code or _is_passing(fault.cause):
         return True
     # It was turned away to keep its place behind one that is tried again.
     return fault.code == ShardUnavailable.code and outcome.portfolio_id in held_up
 
 
-def _is_moving(cause: Mapping[str, object]) -> bool:
-    return cause.get("moving") is True
+def _is_passing(cause: Mapping[str, object]) -> bool:
+    """Whether it is a matter of a moment: the shard moves, or asks Postgres whether it is the owner still."""
+    return cause.get("moving") is True or cause.get("confirming") is True
 
 
 def _or_raised(answer: Answer | PortfolioError) -> Answer:

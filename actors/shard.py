@@ -69,6 +69,8 @@ class Shard:
         self._limits = limits
         self._is_gone = is_gone
         self._lease = Lease(limits.lease_s)
+        self._is_doubted = False
+        """Whether Postgres was asked for a proof of ownership since the last one, and did not give it."""
         self._serving: Serving | None = None
         self._reason: PortfolioError | None = None
         self._let_go = asyncio.Event()
@@ -149,7 +151,9 @@ class Shard:
         """The parts that answer callers. Raises ShardUnavailable unless this shard certainly has no newer owner."""
         serving = self._recovered()
         if not self._lease.is_held:
-            raise ShardUnavailable(f"shard {self.shard_id}: {_UNCONFIRMED}", shard=self.shard_id)
+            # A process that stood still for longer than its lease asks first thing, and most often is the owner still.
+            confirming = {} if self._is_doubted else {"confirming": True}
+            raise ShardUnavailable(f"shard {self.shard_id}: {_UNCONFIRMED}", shard=self.shard_id, **confirming)
         return serving
 
     def _recovered(self) -> Serving:
@@ -420,7 +424,6 @@ class Shard:
 
     async def _keep_lease(self) -> None:
         """Prove the ownership wherever commits have not done so lately. Raises Deposed."""
-        failures = 0
         while True:
             asked_at = self._lease.now()
             if asked_at < (due_at := self._lease.proven_at + self._limits.heartbeat_interval_s):
@@ -429,12 +432,12 @@ class Shard:
             try:
                 await self._journal.renew()
             except ShardUnavailable as error:
-                failures += 1
-                if failures == 1:
+                if not self._is_doubted:
                     _log.warning("shard %s: the lease is not renewed: %s", self.shard_id, error)
+                self._is_doubted = True
                 await asyncio.sleep(_LOOK_AGAIN_S)
                 continue
-            failures = 0
+            self._is_doubted = False
             self._lease.proven(asked_at)
 
     async def _until_let_go(self) -> None:

@@ -196,8 +196,7 @@ async def _running(shard: Shard, journal: PostgresJournal | MemoryJournal) -> As
     await shard.start()
     running = RunningShard(shard, journal, asyncio.ensure_future(shard.run()))
     try:
-        # Two turns of the loop: in the first `run` begins, in the second every job of the shard.
-        await asyncio.sleep(0)
+        # One turn of the loop, in which `run` begins; its jobs do in the next, when the test waits for something.
         await asyncio.sleep(0)
         yield running
     finally:
