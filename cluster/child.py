@@ -24,6 +24,14 @@ class ExitCode(IntEnum):
     """It has said why on the terminal."""
     RAY_LOST = 75
     """Its Ray is gone, and it with it."""
+    RAY_LATE = 76
+    """The Ray that it started did not come up in the time that Ray gives itself."""
+
+
+_REASONS: Final[Mapping[int, str]] = {
+    ExitCode.RAY_LOST: "lost its Ray",
+    ExitCode.RAY_LATE: "waited for its Ray in vain",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +47,7 @@ class Ended:
         """For the operator."""
         if self.code < 0:
             return f"was killed by {signal.Signals(-self.code).name}"
-        return "lost its Ray" if self.code == ExitCode.RAY_LOST else f"ended with {self.code}"
+        return _REASONS.get(self.code) or f"ended with {self.code}"
 
 
 class Child:

@@ -22,13 +22,13 @@ from ray import serve
 from actors.gateway import Gateway
 from actors.names import NAMESPACE, actor_name
 from actors.settings import Limits, ShardConfig, StandbyConfig, Surroundings
-from analytics import worker_environment
-from cluster import front, haproxy, placement, ray_profile
+from cluster import front, placement
 from cluster.attaching import check_listening
 from cluster.balance import spread
 from cluster.console import Report
 from cluster.handles import HandleCaller
 from cluster.nodes import alive_nodes
+from cluster.ray_start import start_ray
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from cluster.shard_watch import SILENCE_LEASES, ShardWatch
@@ -39,7 +39,6 @@ from persistence.signs_of_life import read_signs_of_life
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 
-OBJECT_STORE_BYTES: Final = 200 * 1024 * 1024
 SHARD_STOP_S: Final = 10.0
 START_TIMEOUT_S: Final = 600.0
 LOOPBACK: Final = "127.0.0.1"
@@ -91,21 +90,7 @@ class Serving:
             check_listening(self.settings.ray_address)
             ray.init(address=self.settings.ray_address, namespace=NAMESPACE, log_to_driver=False)
             return
-        # Compiled code is code: nobody else may put any there.
-        self.settings.compiled_dir.mkdir(mode=0o700, exist_ok=True)
-        ray_profile.apply(ray_profile.environment(self._runtime.haproxy, self.settings.compiled_dir))
-        if not haproxy.is_installed():
-            self._report("HAProxy is not installed: Serve's own proxy is used, which is slower")
-        ray.init(
-            namespace=NAMESPACE,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            resources=dict(worker_environment.resources()),
-            _temp_dir=str(self._runtime.ray),
-        )
-        address = ray.get_runtime_context().gcs_address
+        address = start_ray(self._runtime, self.settings.compiled_dir, self._report)
         self.settings.ray_address_file.write_text(address, encoding="ascii")
 
     def _start_shards(self, cluster: Cluster) -> Gateway:

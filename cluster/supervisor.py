@@ -6,6 +6,7 @@ on, what is left of Ray is ended, and the next process starts a Ray of its own.
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Final
 
@@ -19,6 +20,8 @@ from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.errors import DataDirGone
 
 CHILD_STOP_S: Final = 30.0
+STARTS_MAX: Final = 3
+"""Tries of a first start that a busy machine was too slow for."""
 _LOOK_S: Final = 1.0
 """How often it looks whether the data directory is still there."""
 
@@ -46,10 +49,11 @@ class Supervisor:
     def _keep_serving(self, hosted: Hosted) -> None:
         restarts = Restarts()
         has_served = False
-        while True:
+        for started in itertools.count(1):
             ended = self._serve_once(hosted, has_served)
             has_served |= ended.has_served
-            if ended.code == ExitCode.FAILED and not has_served:
+            may_try_again = ended.code == ExitCode.RAY_LATE and started < STARTS_MAX
+            if ended.code in (ExitCode.FAILED, ExitCode.RAY_LATE) and not (has_served or may_try_again):
                 raise NeverServed
             pause_s = restarts.pause_s(ended.lived_s)
             self._report(f"the serving process {ended.reason}; another is started" + _in(pause_s))

@@ -54,6 +54,8 @@ class PostgresJournal(JournalReader):
         self._appending: PreparedStatement | None = None
         # The lease has a connection of its own: it must neither wait behind an append nor for a pool to take heart again.
         self._lease_connection: Connection | None = None
+        self._proving = asyncio.Lock()
+        """One statement at a time: a renewal and a release may fall together."""
         self._head = NO_ROWS
         self._modulus = 0
         self.epoch = 0
@@ -155,19 +157,23 @@ class PostgresJournal(JournalReader):
 
     async def _as_owner(self, statement: LiteralString, parameters: Mapping[str, object]) -> None:
         """Run an update of the shard's row as its owner. Raises Deposed if it is not, or ShardUnavailable."""
-        try:
-            with unavailable_on_error(f"proving the ownership of shard {self._shard_id}"):
-                if self._lease_connection is None or self._lease_connection.closed:
-                    async with asyncio.timeout(_OWNER_TIMEOUT_S):
-                        self._lease_connection = await postgres.connect(self._dsn)
-                with severed_after(self._lease_connection, _OWNER_TIMEOUT_S):
-                    cursor = await self._lease_connection.execute(statement, {**self._me(), **parameters})
-        except ShardUnavailable:
-            await _close(self._lease_connection)
-            self._lease_connection = None
-            raise
-        if cursor.rowcount != 1:
+        async with self._proving:
+            try:
+                changed = await self._over_lease_connection(statement, {**self._me(), **parameters})
+            except ShardUnavailable:
+                await _close(self._lease_connection)
+                self._lease_connection = None
+                raise
+        if changed != 1:
             raise await self._not_owner()
+
+    async def _over_lease_connection(self, statement: LiteralString, parameters: Mapping[str, object]) -> int:
+        with unavailable_on_error(f"proving the ownership of shard {self._shard_id}"):
+            if self._lease_connection is None or self._lease_connection.closed:
+                async with asyncio.timeout(_OWNER_TIMEOUT_S):
+                    self._lease_connection = await postgres.connect(self._dsn)
+            with severed_after(self._lease_connection, _OWNER_TIMEOUT_S):
+                return (await self._lease_connection.execute(statement, parameters)).rowcount
 
     async def _not_owner(self) -> Deposed | Corrupt:
         """Why the shard is not this owner's any more: the epoch only ever grows, unless the database itself goes back."""

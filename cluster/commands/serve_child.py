@@ -7,6 +7,8 @@ import sys
 import click
 from ray.exceptions import RayError
 
+from cluster.child import ExitCode
+from cluster.ray_start import RayTooLate
 from cluster.serve_child import serve
 from cluster.settings import Settings
 from cluster.signals import interrupt_on_term
@@ -23,5 +25,8 @@ def serve_child(first: bool, sample: bool) -> None:
         serve(Settings(), is_first=first, sample=sample)
     except KeyboardInterrupt:
         sys.exit(0)
+    except RayTooLate as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(ExitCode.RAY_LATE)
     except (PortfolioError, RayError, TimeoutError, OSError) as error:
         raise click.ClickException(str(error)) from error
