@@ -16,7 +16,7 @@ from actors.settings import ShardConfig
 from cluster.placement import actor_names, place
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
-from serve_app.finding import find_shard
+from serve_app.finding import find_shard_patiently
 
 _READY_TIMEOUT_S: Final = 120.0
 _HAND_OVER_TIMEOUT_S: Final = 60.0
@@ -46,7 +46,7 @@ async def move(shard_id: ShardId, node_id: str | None = None) -> Moved:
 
 
 async def _move(shard_id: ShardId, node_id: str | None) -> Moved:
-    owner = await find_shard(shard_id)
+    owner = await find_shard_patiently(shard_id)
     config: ShardConfig = await owner.config.remote()
     source: Endpoint = await owner.endpoint.remote()
     name = actor_name(shard_id, await asyncio.to_thread(_next_generation, shard_id))
