@@ -43,6 +43,8 @@ from serve_app.wire import UpdateResult
 Number = Decimal | int | str
 Result = TypeVar("Result")
 PATIENCE_S: Final = 30.0
+_COMPUTING: Final = 3
+"""Times the patience for analytics: the first of a process waits for a worker to start and to compile."""
 _PAUSE_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _STATES: Final = msgspec.json.Decoder(StateDocument)
 _POSITIONS: Final = msgspec.json.Decoder(list[PositionDocument])
@@ -51,7 +53,7 @@ _OPTIMISED: Final = msgspec.json.Decoder(OptimiseAnswer)
 
 
 class AsyncClient:
-    """Every call is safe to repeat, and is repeated for `patience_s` while the shard is away.
+    """Every call is safe to repeat, and is repeated for `patience_s` while the shard is away, analytics for longer.
 
     A write without an `idempotency_key` gets one of its own, so that a lost answer never books twice. Numbers are
     Decimal, int or text; a float is refused, because it may not be the number that was meant.
@@ -170,7 +172,7 @@ class AsyncClient:
         query = _formed(AnalysisQuery.model_validate, asked)
         analyst = await self._analyst_of_this()
         terms = query.terms(analyst.usual_terms)
-        answer = await self._asked(lambda: analyst.analytics(ids.portfolio_id(portfolio_id), terms))
+        answer = await self._computed(lambda: analyst.analytics(ids.portfolio_id(portfolio_id), terms))
         return _ANALYTICS.decode(answer.body or b"")
 
     async def optimize(self, portfolio_id: str, wanted: OptimiseRequest | Mapping[str, Any]) -> OptimiseAnswer:
@@ -180,7 +182,7 @@ class AsyncClient:
         """
         request = _formed(OptimiseRequest.model_validate, wanted)
         analyst = await self._analyst_of_this()
-        answer = await self._asked(lambda: analyst.optimise(ids.portfolio_id(portfolio_id), request))
+        answer = await self._computed(lambda: analyst.optimise(ids.portfolio_id(portfolio_id), request))
         return _OPTIMISED.decode(answer.body or b"")
 
     async def _analyst_of_this(self) -> Analyst:
@@ -204,6 +206,9 @@ class AsyncClient:
 
     async def _asked(self, call: Callable[[], Awaitable[Result]]) -> Result:
         return await _patiently(call, self._patience_s)
+
+    async def _computed(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        return await _patiently(call, _COMPUTING * self._patience_s)
 
 
 async def _patiently(call: Callable[[], Awaitable[Result]], patience_s: float) -> Result:
