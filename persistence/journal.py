@@ -78,7 +78,7 @@ class PostgresJournal(JournalReader):
 
     async def look(self) -> Claim:
         """What a claim would give now; see ports.Journal. Raises ShardUnavailable."""
-        row = await self.fetch_one("look_at_shard", {"shard_id": self._shard_id})
+        row = await self._fetch_one("look_at_shard", {"shard_id": self._shard_id})
         if row is None:
             raise Corrupt(f"the database has no shard {self._shard_id}")
         return self._claim_of(row)
@@ -102,7 +102,7 @@ class PostgresJournal(JournalReader):
 
     async def designated(self) -> str | None:
         """The actor that is meant to own the shard; None if there has been none, or if there is no such shard yet."""
-        row = await self.fetch_one("select_actor", {"shard_id": self._shard_id})
+        row = await self._fetch_one("select_actor", {"shard_id": self._shard_id})
         return row[0] if row is not None else None
 
     async def begin_answering(self, lease_s: float) -> None:
@@ -144,7 +144,7 @@ class PostgresJournal(JournalReader):
         attempt = 0
         while True:
             try:
-                row = await self.fetch_one("select_modulus", self._me())
+                row = await self._fetch_one("select_modulus", self._me())
             except ShardUnavailable as error:
                 _log.warning("shard %s: whether it has split is not known yet: %s", self._shard_id, error)
                 await asyncio.sleep(_pause_s(attempt))
@@ -310,7 +310,7 @@ class PostgresJournal(JournalReader):
 
     async def check_ownership(self) -> None:
         """Raises Deposed if another incarnation has taken the shard, ShardUnavailable if nobody can say."""
-        row = await self.fetch_one("select_owner", {"shard_id": self._shard_id})
+        row = await self._fetch_one("select_owner", {"shard_id": self._shard_id})
         # The epoch does not tell: a reclaim of our own may have raised it, and its answer be lost or on its way.
         if row is None or row[0] != self._owner:
             raise Deposed(f"shard {self._shard_id}: {row and row[0]} has claimed it from {self._owner}")

@@ -56,7 +56,7 @@ class JournalReader:
         return [*({"shard_id": shard_id, "until_seq": until} for shard_id, _, until in parents), own]
 
     async def _line(self) -> list[tuple[Any, ...]]:
-        return await self.fetch_all("select_line", {"shard_id": self._shard_id})
+        return await self._fetch_all("select_line", {"shard_id": self._shard_id})
 
     def _examined(self, columns: Sequence[Any], expected: Head) -> StoredRow | DamagedRow:
         row = examined_rows.examined(columns, expected.row_hash)
@@ -74,7 +74,7 @@ class JournalReader:
         holder = self._shard_id
         if seq < branch.seq:
             (holder,) = [found for found, branch_seq, until_seq in await self._line() if branch_seq < seq <= until_seq]
-        row = await self.fetch_one("select_row_hash", {"shard_id": holder, "seq": seq})
+        row = await self._fetch_one("select_row_hash", {"shard_id": holder, "seq": seq})
         if row is None:
             raise Corrupt(f"shard {self._shard_id}: journal row {seq}, where the checkpoint ends, is missing")
         found: bytes = row[0]
@@ -86,35 +86,35 @@ class JournalReader:
 
     async def moduli(self) -> Mapping[ShardId, int]:
         """The modulus of every shard."""
-        return {ShardId(shard_id): modulus for shard_id, modulus, _ in await self.fetch_all("select_shards", {})}
+        return {ShardId(shard_id): modulus for shard_id, modulus, _ in await self._fetch_all("select_shards", {})}
 
     async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:
         """Request hashes of the keys used after `after_seq`."""
-        return _by_key(await self.fetch_all("select_recent_keys", self._after(after_seq)))
+        return _by_key(await self._fetch_all("select_recent_keys", self._after(after_seq)))
 
     async def find_keys(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, bytes]:
         """Request hashes of those keys that were used."""
         asked = list(keys)
         parameters = {"portfolio_ids": [portfolio_id for portfolio_id, _ in asked], "keys": [key for _, key in asked]}
-        return _by_key(await self.fetch_all("find_keys", parameters))
+        return _by_key(await self._fetch_all("find_keys", parameters))
 
     async def find_transaction_ids(self, ids: Iterable[UUID]) -> frozenset[UUID]:
         """Those ids that callers gave to transactions already booked."""
-        return frozenset(found for (found,) in await self.fetch_all("find_transaction_ids", {"ids": list(ids)}))
+        return frozenset(found for (found,) in await self._fetch_all("find_transaction_ids", {"ids": list(ids)}))
 
     async def unannounced(self, after_seq: int) -> Sequence[PortfolioId]:
         """Portfolios with rows after `after_seq`."""
-        return [PortfolioId(found) for (found,) in await self.fetch_all("select_unannounced", self._after(after_seq))]
+        return [PortfolioId(found) for (found,) in await self._fetch_all("select_unannounced", self._after(after_seq))]
 
     def _after(self, after_seq: int) -> dict[str, object]:
         return {"shard_id": self._shard_id, "after_seq": after_seq}
 
-    async def fetch_one(self, statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
+    async def _fetch_one(self, statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
         """The first row of a named statement's result, if there is one."""
-        rows = await self.fetch_all(statement, parameters)
+        rows = await self._fetch_all(statement, parameters)
         return rows[0] if rows else None
 
-    async def fetch_all(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _fetch_all(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         """The result of a named statement."""
         with unavailable_on_error(f"reading {statement} of shard {self._shard_id}"):
             async with self._readers.connection() as connection:
