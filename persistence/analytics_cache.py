@@ -68,8 +68,9 @@ class RedisAnalyticsCache:
         # Callers beyond these wait for one another: a pool that refuses them would pass for a Redis that is away.
         connections = BlockingConnectionPool.from_url(
             url,
-            socket_timeout=1,
-            socket_connect_timeout=1,
+            # The bound of a call is to end it first.
+            socket_timeout=10 * TIMEOUT_S,
+            socket_connect_timeout=10 * TIMEOUT_S,
             max_connections=_CONNECTIONS_MAX,
             timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),

@@ -169,12 +169,14 @@ class SeenRedisMirror:
 
 
 @pytest_asyncio.fixture(params=["memory", "valkey"])
-async def seen(request: pytest.FixtureRequest) -> AsyncIterator[SeenMirror]:
+async def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SeenMirror]:
     """An empty mirror."""
     if request.param == "memory":
         yield SeenMemoryMirror()
         return
     url: str = request.getfixturevalue("redis_url")
+    # A machine that stands still for a moment is no Redis that is away.
+    monkeypatch.setattr("persistence.redis_mirror._TIMEOUT_S", 10.0)
     mirror = RedisMirror(url)
     real = SeenRedisMirror(url, mirror)
     try:

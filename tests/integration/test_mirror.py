@@ -32,6 +32,13 @@ from tests.support.tcp_proxy import tcp_proxy
 
 FENCE = Fence(ShardId(0), 1)
 TTLS_S = {"state": 300, "positions": 60, "weights": 300}
+_TIMEOUT = "persistence.redis_mirror._TIMEOUT_S"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a moment is no Redis that is away; tests of how long it may take set their own."""
+    monkeypatch.setattr(_TIMEOUT, 10.0)
 
 
 @pytest.fixture
@@ -61,9 +68,8 @@ async def _mirrored(dsn: str, url: str, **limits: int | float) -> AsyncIterator[
 async def _kill(server: EmbeddedValkey) -> None:
     """Kill a server, and wait until it is dead, or the next start would take it for one of an earlier run."""
     assert server.pid is not None
-    process = psutil.Process(server.pid)
-    process.kill()
-    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    psutil.Process(server.pid).kill()
+    await eventually(lambda: server.pid is None)
 
 
 def _stream(client: Redis) -> list[dict[str, Any]]:
@@ -124,8 +130,9 @@ async def test_an_event_says_what_the_contract_says(database: str, redis_url: st
 
 
 async def test_a_killed_valkey_fails_and_slows_no_write_and_catches_up(
-    database: str, own_valkey: EmbeddedValkey, inspector: Inspector
+    database: str, own_valkey: EmbeddedValkey, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_TIMEOUT, 5.0)
     slowest_s = 0.0
 
     async def write(running: RunningShard, number: int, turns: int) -> None:
@@ -146,8 +153,8 @@ async def test_a_killed_valkey_fails_and_slows_no_write_and_catches_up(
         await asyncio.wait_for(load, 30)
         await eventually(lambda: not running.shard.status().is_mirror_reachable)
         assert running.shard.status().events_pending > 0
-        # The mirror's own timeout is a second; no write may have waited for it.
-        assert slowest_s < 1.0
+        # The mirror's own timeout is five seconds; no write may have waited for it.
+        assert slowest_s < 4.5
         await asyncio.to_thread(own_valkey.start)
         await eventually(lambda: running.shard.status().announced_seq == 605)
         with Redis.from_url(own_valkey.url) as client:
@@ -176,14 +183,18 @@ async def test_a_valkey_that_comes_back_empty_is_shown_what_did_not_change_too(
             await eventually(lambda: len(client.keys("portfolio:*:state")) == 150)
 
 
-async def test_a_silent_valkey_slows_no_write(database: str, own_valkey: EmbeddedValkey) -> None:
+async def test_a_silent_valkey_slows_no_write(
+    database: str, own_valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_TIMEOUT, 5.0)
     async with _mirrored(database, own_valkey.url) as running:
         await running.book(opened(1))
         assert own_valkey.pid is not None
         os.kill(own_valkey.pid, signal.SIGSTOP)
         try:
             for number in range(2, 60):
-                async with asyncio.timeout(1.0):
+                # Less than the mirror's own timeout.
+                async with asyncio.timeout(4.5):
                     await running.book(opened(number))
             await eventually(lambda: not running.shard.status().is_mirror_reachable)
         finally:
@@ -296,8 +307,8 @@ async def test_numbers_of_any_size_are_shown_in_plain_digits(database: str, redi
     async with _mirrored(database, redis_url) as running:
         await running.book(opened(1))
         await running.book(updated(1, deposit("999999999999.99"), buy("0.00000001", "123456789012.12345678")))
-        await eventually(lambda: running.shard.status().announced_seq == 3)
-        await eventually(lambda: valkey.get("portfolio:P-1:state") is not None)
+        # Announcing and showing wait for nobody: the version before may still be shown when this one is announced.
+        await eventually(lambda: b'"version":3' in (valkey.get("portfolio:P-1:state") or b""))
         raw: Any = valkey.get("portfolio:P-1:positions")
         (held, _) = json.loads(raw, parse_float=Decimal)
         assert held["mark_price"] == Decimal("123456789012.12345678")

@@ -67,7 +67,7 @@ async def two_shards(dsn: str, url: str) -> AsyncIterator[Mapping[ShardId, Runni
 async def _verified(dsn: str, url: str | None, *shards: RunningShard) -> Report:
     mirror = MirrorReader(url) if url else None
     try:
-        sources = Sources(postgres_dsn=dsn, owners=gateway_of(*shards), mirror=mirror, settle_s=2.0)
+        sources = Sources(postgres_dsn=dsn, owners=gateway_of(*shards), mirror=mirror, settle_s=30.0)
         return await verify(sources, deep=True)
     finally:
         if mirror is not None:
