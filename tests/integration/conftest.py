@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Protocol
 
 import psycopg
 import pytest
@@ -76,10 +77,30 @@ async def pool(database: str) -> AsyncIterator[AsyncConnectionPool[Any]]:
         yield made
 
 
+class NewJournal(Protocol):
+    """Makes the journal of an incarnation, which has claimed nothing yet; `dsn` is for one that goes another way."""
+
+    def __call__(
+        self, owner: str, actor: str | None = None, *, shard_id: int = 0, dsn: str | None = None
+    ) -> PostgresJournal: ...
+
+
 @pytest.fixture
-async def journal(database: str, pool: AsyncConnectionPool[Any]) -> AsyncIterator[PostgresJournal]:
+async def new_journal(database: str, pool: AsyncConnectionPool[Any]) -> AsyncIterator[NewJournal]:
+    """Journals that are closed also after a test that fails: else the next one would fail for a connection left open."""
+    async with contextlib.AsyncExitStack() as made:
+
+        def make(owner: str, actor: str | None = None, *, shard_id: int = 0, dsn: str | None = None) -> PostgresJournal:
+            journal = PostgresJournal(dsn or database, ShardId(shard_id), owner, pool, actor)
+            made.push_async_callback(journal.close)
+            return journal
+
+        yield make
+
+
+@pytest.fixture
+async def journal(new_journal: NewJournal) -> PostgresJournal:
     """The journal of shard 0, claimed."""
-    made = PostgresJournal(database, ShardId(0), "first", pool)
+    made = new_journal("first")
     await made.claim()
-    yield made
-    await made.close()
+    return made

@@ -19,11 +19,11 @@ from persistence import row_codec
 from persistence.journal import PostgresJournal
 from portfolio.entries import Booked, Entry, Opened, StatusChanged
 from portfolio.errors import Corrupt, Deposed, ShardUnavailable
-from portfolio.ids import Currency, IdempotencyKey, InstrumentId, PortfolioId, ShardId
+from portfolio.ids import Currency, IdempotencyKey, InstrumentId, PortfolioId
 from portfolio.ports import DamagedRow, Head, PendingRow, StoredRow
 from portfolio.status import Status
 from portfolio.transactions import Ratio, TransactionType
-from tests.integration.conftest import Inspector
+from tests.integration.conftest import Inspector, NewJournal
 from tests.oracles.builders import NOW, buy, deposit, split
 from tests.oracles.rows import Scribe, encoded, opened, portfolio, updated
 
@@ -130,7 +130,7 @@ async def test_the_largest_and_the_smallest_numbers_are_exact(journal: PostgresJ
 
 
 async def test_rows_are_numbered_without_gaps_through_refusals_and_claims(
-    database: str, pool: AsyncConnectionPool[Any], journal: PostgresJournal, inspector: Inspector
+    new_journal: NewJournal, journal: PostgresJournal, inspector: Inspector
 ) -> None:
     scribe = Scribe()
     await journal.append(scribe.rows(opened(1)) + scribe.rows(updated(1, key="k")))
@@ -138,7 +138,7 @@ async def test_rows_are_numbered_without_gaps_through_refusals_and_claims(
     with pytest.raises(Exception, match="journal_idempotency_key"):
         await journal.append(scribe.rows(updated(1, key="k")))
     scribe.undo(book)
-    second = PostgresJournal(database, ShardId(0), "second", pool)
+    second = new_journal("second")
     await second.claim()
     with pytest.raises(Deposed):
         await journal.append(scribe.rows(updated(1)))
@@ -147,7 +147,6 @@ async def test_rows_are_numbered_without_gaps_through_refusals_and_claims(
     assert inspector.sequence_is_gapless()
     assert inspector.one("select array_agg(epoch order by seq) from journal") == [1, 1, 2]
     assert len(await _read(second)) == 3
-    await second.close()
 
 
 def _tampered(name: str, statement: LiteralString) -> Any:
@@ -238,18 +237,15 @@ async def test_a_checkpoint_that_ends_nowhere_is_found(journal: PostgresJournal)
         _ = [row async for row in journal.tail(claim, 7)]
 
 
-async def test_rows_of_the_next_owner_are_no_corruption(
-    database: str, pool: AsyncConnectionPool[Any], journal: PostgresJournal
-) -> None:
+async def test_rows_of_the_next_owner_are_no_corruption(new_journal: NewJournal, journal: PostgresJournal) -> None:
     scribe = Scribe()
     await journal.append(scribe.rows(opened(1)))
     claim = await journal.claim()
-    second = PostgresJournal(database, ShardId(0), "second", pool)
+    second = new_journal("second")
     await second.claim()
     await second.append(scribe.rows(updated(1)))
     with pytest.raises(Deposed):
         _ = [row async for row in journal.tail(claim, 0)]
-    await second.close()
 
 
 async def test_a_tail_of_many_fetches_is_whole(journal: PostgresJournal) -> None:
@@ -307,9 +303,9 @@ async def test_a_statement_that_postgres_refuses_leaves_nothing_behind(
 
 
 async def test_a_statement_that_takes_too_long_leaves_nothing_behind(
-    database: str, pool: AsyncConnectionPool[Any], inspector: Inspector
+    new_journal: NewJournal, inspector: Inspector
 ) -> None:
-    journal = PostgresJournal(database, ShardId(0), "impatient", pool)
+    journal = new_journal("impatient")
     await journal.claim()
     scribe = Scribe()
     rows = scribe.rows(opened(1))
@@ -319,16 +315,16 @@ async def test_a_statement_that_takes_too_long_leaves_nothing_behind(
         inspector.do("lock table journal in exclusive mode")
         with pytest.raises(ShardUnavailable, match="statement timeout"):
             await journal.append(rows)
+    await journal._connection.execute("reset statement_timeout")
     await journal.append(rows)
     assert len(await _read(journal)) == 1
-    await journal.close()
 
 
 async def test_appends_wait_for_each_other_in_two_shards_without_deadlock(
-    database: str, pool: AsyncConnectionPool[Any], inspector: Inspector
+    new_journal: NewJournal, inspector: Inspector
 ) -> None:
     scribe = Scribe()
-    journals = [PostgresJournal(database, ShardId(number), f"owner {number}", pool) for number in (0, 1)]
+    journals = [new_journal(f"owner {number}", shard_id=number) for number in (0, 1)]
     for journal in journals:
         await journal.claim()
 
@@ -338,17 +334,14 @@ async def test_appends_wait_for_each_other_in_two_shards_without_deadlock(
 
     await asyncio.gather(write(0), write(1))
     assert inspector.sequence_is_gapless()
-    for journal in journals:
-        await journal.close()
 
 
 async def test_a_shard_that_the_database_does_not_have_cannot_be_claimed(
-    database: str, pool: AsyncConnectionPool[Any]
+    new_journal: NewJournal,
 ) -> None:
-    journal = PostgresJournal(database, ShardId(99), "nobody", pool)
+    journal = new_journal("nobody", shard_id=99)
     with pytest.raises(Corrupt, match="no shard 99"):
         await journal.claim()
-    await journal.close()
 
 
 async def test_an_append_that_repeats_a_version_is_corrupt(journal: PostgresJournal, inspector: Inspector) -> None:

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from psycopg_pool import AsyncConnectionPool
 
 from actors.writer import Outcome
 from persistence import postgres
@@ -18,14 +16,14 @@ from portfolio.commands import UpdatePortfolio
 from portfolio.errors import Deposed, OutcomeUnknown, ShardUnavailable
 from portfolio.ids import ShardId
 from portfolio.ports import DuplicateKeys
-from tests.integration.conftest import Inspector
+from tests.integration.conftest import Inspector, NewJournal
 from tests.oracles.builders import deposit
 from tests.oracles.rows import Scribe, opened, portfolio, updated
 from tests.support.shards import FAST, RunningShard, eventually, over_tcp, postgres_shard, tcp_port
 from tests.support.tcp_proxy import Fault, TcpProxy, tcp_proxy
 
-APPENDS_ALONE = replace(FAST, heartbeat_interval_s=3600.0, lease_s=7200.0)
-"""The lease is not renewed meanwhile, so that the next message to Postgres is an append's."""
+APPENDS_ALONE = replace(FAST, heartbeat_interval_s=3600.0, lease_s=7200.0, command_wait_s=60.0)
+"""The lease is not renewed meanwhile, so that the next message to Postgres is an append's. Nothing is refused for waiting."""
 
 
 @pytest.fixture
@@ -57,11 +55,11 @@ async def test_an_answer_lost_after_the_commit(
         await running.book(updated(1))
     proxy.arm(Fault.SWALLOW_ANSWER, then_refuse=True)
     answer = running.shard.submit(updated(1, key="k"))
-    await asyncio.wait_for(proxy.struck.wait(), 5)
+    await asyncio.wait_for(proxy.struck.wait(), 20)
     assert _booked(inspector) == warm_up + 1
     assert not answer.done()
     proxy.is_refusing = False
-    outcome = await asyncio.wait_for(answer, 10)
+    outcome = await asyncio.wait_for(answer, 30)
     assert (outcome.book.version, outcome.replayed) == (2 + warm_up, False)
     repeat = await running.shard.submit(updated(1, key="k"))
     assert repeat.replayed
@@ -83,11 +81,11 @@ async def test_an_append_is_always_committed_when_its_answer_is_swallowed(
         await asyncio.sleep(2 * FAST.heartbeat_interval_s)
         assert not proxy.struck.is_set()
         answer = running.shard.submit(updated(1, key="k"))
-        await asyncio.wait_for(proxy.struck.wait(), 5)
+        await asyncio.wait_for(proxy.struck.wait(), 20)
         assert _booked(inspector) == warm_up + 1
         assert not answer.done()
         proxy.is_refusing = False
-        outcome = await asyncio.wait_for(answer, 10)
+        outcome = await asyncio.wait_for(answer, 30)
         assert (outcome.book.version, outcome.replayed) == (2 + warm_up, False)
         assert _booked(inspector) == warm_up + 1
 
@@ -98,7 +96,7 @@ async def test_connections_that_are_reset_under_load(
     for turn in range(6):
         answers = [running.shard.submit(updated(1, key=f"{turn} {lane}")) for lane in range(8)]
         proxy.reset()
-        await asyncio.wait_for(asyncio.gather(*answers), 10)
+        await asyncio.wait_for(asyncio.gather(*answers), 30)
     assert _booked(inspector) == 48
     assert inspector.sequence_is_gapless()
 
@@ -108,10 +106,10 @@ async def test_a_request_that_never_reached_the_server(
 ) -> None:
     proxy.arm(Fault.CUT_REQUEST, then_refuse=True)
     answer = running.shard.submit(updated(1, key="k"))
-    await asyncio.wait_for(proxy.struck.wait(), 5)
+    await asyncio.wait_for(proxy.struck.wait(), 20)
     assert _booked(inspector) == 0
     proxy.is_refusing = False
-    assert (await asyncio.wait_for(answer, 10)).book.version == 2
+    assert (await asyncio.wait_for(answer, 30)).book.version == 2
     assert _booked(inspector) == 1
     assert inspector.sequence_is_gapless()
 
@@ -120,19 +118,20 @@ async def test_a_request_that_never_reached_the_server(
 async def test_cut_again_and_again_also_while_claiming_anew(
     running: RunningShard, proxy: TcpProxy, inspector: Inspector, fault: Fault
 ) -> None:
-    answers = []
-    for turn in range(12):
+    answers: list[asyncio.Future[Outcome]] = []
+    # How many messages pass in a turn, and so whether it has its cut, depends on the machine.
+    while len(answers) < 12 or proxy.connections <= 6:
+        turn = len(answers)
         answers.append(running.shard.submit(updated(1, key=f"k{turn}")))
         proxy.arm(fault, skip=turn % 7)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(proxy.struck.wait(), 0.1)
     proxy.fault = Fault.NONE
-    outcomes = await asyncio.wait_for(asyncio.gather(*answers), 20)
-    assert [outcome.book.version for outcome in outcomes] == list(range(2, 14))
+    outcomes = await asyncio.wait_for(asyncio.gather(*answers), 40)
+    assert [outcome.book.version for outcome in outcomes] == list(range(2, 2 + len(answers)))
     assert not any(outcome.replayed for outcome in outcomes)
-    assert _booked(inspector) == 12
+    assert _booked(inspector) == len(answers)
     assert inspector.sequence_is_gapless()
-    assert proxy.connections > 6
 
 
 async def test_cut_both_ways_under_load(running: RunningShard, proxy: TcpProxy, inspector: Inspector) -> None:
@@ -144,12 +143,15 @@ async def test_cut_both_ways_under_load(running: RunningShard, proxy: TcpProxy, 
         return outcomes
 
     async def cut() -> None:
+        pause_s = 0.02
         while True:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause_s)
             proxy.cut()
+            # Until a machine, however slow, connects and claims anew between two cuts.
+            pause_s *= 1.05
 
     cutter = asyncio.ensure_future(cut())
-    lanes = await asyncio.wait_for(asyncio.gather(*map(write, range(8))), 30)
+    lanes = await asyncio.wait_for(asyncio.gather(*map(write, range(8))), 90)
     cutter.cancel()
     versions = [outcome.book.version for lane in lanes for outcome in lane]
     assert sorted(versions) == list(range(2, 2 + len(versions)))
@@ -168,7 +170,7 @@ async def test_a_backend_ended_in_the_middle_of_an_append(database: str, inspect
             assert inspector.end_backends() >= 1
             await asyncio.sleep(0.05)
             assert not answer.done()
-        assert (await asyncio.wait_for(answer, 10)).book.version == 2
+        assert (await asyncio.wait_for(answer, 30)).book.version == 2
         assert _booked(inspector) == 1
         assert inspector.sequence_is_gapless()
 
@@ -194,6 +196,7 @@ async def test_a_server_that_falls_silent_is_given_up_and_the_update_booked_once
     answer = running.shard.submit(updated(1))
     await asyncio.sleep(1.2)
     assert not answer.done()
+    monkeypatch.undo()
     proxy.cut()
     proxy.fault = Fault.NONE
     assert (await asyncio.wait_for(answer, 20)).book.version == 2
@@ -202,23 +205,23 @@ async def test_a_server_that_falls_silent_is_given_up_and_the_update_booked_once
 
 async def test_a_server_that_falls_silent_on_a_new_connection_is_given_up_as_soon(
     database: str,
-    pool: AsyncConnectionPool[Any],
+    new_journal: NewJournal,
     proxy: TcpProxy,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The append is not prepared there yet, and the driver on its own would wait ten seconds longer."""
-    journal = PostgresJournal(over_tcp(database, proxy.port), ShardId(0), "owner", pool)
+    journal = new_journal("owner", dsn=over_tcp(database, proxy.port))
     await journal.claim()
     monkeypatch.setattr("persistence.journal.APPEND_TIMEOUT_S", 0.5)
     proxy.fault = Fault.BLACK_HOLE
     append = asyncio.ensure_future(journal.append(Scribe().rows(opened(1))))
-    await eventually(lambda: "connection lost in an append" in caplog.text, within_s=3)
+    await eventually(lambda: "connection lost in an append" in caplog.text, within_s=8)
+    monkeypatch.undo()
     proxy.cut()
     proxy.fault = Fault.NONE
-    await asyncio.wait_for(append, 10)
+    await asyncio.wait_for(append, 30)
     assert (await journal.claim()).head.seq == 1
-    await journal.close()
 
 
 async def test_the_append_is_prepared_anew_when_its_backend_was_ended(
@@ -228,13 +231,13 @@ async def test_the_append_is_prepared_anew_when_its_backend_was_ended(
     await journal.append(scribe.rows(opened(1)))
     for _ in range(3):
         assert inspector.end_backends() >= 1
-        await asyncio.wait_for(journal.append(scribe.rows(updated(1))), 10)
+        await asyncio.wait_for(journal.append(scribe.rows(updated(1))), 30)
     with inspector.connection.transaction():
         inspector.do("lock table journal in exclusive mode")
         append = asyncio.ensure_future(journal.append(scribe.rows(updated(1))))
         await eventually(lambda: bool(inspector.one("select count(*) from pg_locks where not granted")))
         assert inspector.end_backends() >= 1
-    await asyncio.wait_for(append, 10)
+    await asyncio.wait_for(append, 30)
     await journal.append(scribe.rows(updated(1)))
     assert _booked(inspector) == 5
     assert inspector.sequence_is_gapless()
@@ -245,15 +248,17 @@ async def test_an_owner_is_not_deposed_by_a_claim_of_its_own_whose_answer_was_lo
 ) -> None:
     """The database has the new epoch, the owner does not know yet, and its ownership is looked at meanwhile."""
     async with postgres_shard(database, journal_dsn=over_tcp(database, proxy.port), limits=FAST) as running:
+        # A checkpoint under way would hold the row that is changed below, and wait for this loop meanwhile.
+        await running.save()
         await running.book(opened(1))
         proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
         answer = running.shard.submit(updated(1))
-        await asyncio.wait_for(proxy.struck.wait(), 5)
+        await asyncio.wait_for(proxy.struck.wait(), 20)
         inspector.do("update shards set epoch = epoch + 1")
         await asyncio.sleep(4 * FAST.heartbeat_interval_s)
         assert not running.life.done()
         proxy.is_refusing = False
-        assert (await asyncio.wait_for(answer, 10)).book.version == 2
+        assert (await asyncio.wait_for(answer, 30)).book.version == 2
 
 
 async def test_a_deposed_owner_whose_answer_was_lost_still_tells_what_was_booked(
@@ -263,7 +268,7 @@ async def test_a_deposed_owner_whose_answer_was_lost_still_tells_what_was_booked
         await first.book(opened(1))
         proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
         answer = first.shard.submit(updated(1, key="k"))
-        await asyncio.wait_for(proxy.struck.wait(), 5)
+        await asyncio.wait_for(proxy.struck.wait(), 20)
         async with postgres_shard(database) as second:
             assert (await second.book(updated(1))).version == 3
             proxy.is_refusing = False
@@ -280,42 +285,39 @@ async def test_a_deposed_owner_whose_answer_was_lost_still_tells_what_was_booked
 
 @pytest.mark.parametrize("is_committed", [True, False])
 async def test_a_journal_deposed_during_a_lost_append_knows_the_outcome(
-    database: str, pool: AsyncConnectionPool[Any], proxy: TcpProxy, is_committed: bool
+    database: str, new_journal: NewJournal, proxy: TcpProxy, is_committed: bool
 ) -> None:
     scribe = Scribe()
-    first = PostgresJournal(over_tcp(database, proxy.port), ShardId(0), "first", pool)
+    first = new_journal("first", dsn=over_tcp(database, proxy.port))
     await first.claim()
     await first.append(scribe.rows(opened(1)))
     rows = scribe.rows(updated(1, key="k"))
     proxy.arm(Fault.SWALLOW_ANSWER if is_committed else Fault.CUT_REQUEST, then_refuse=True)
     append = asyncio.ensure_future(first.append(rows))
-    await asyncio.wait_for(proxy.struck.wait(), 5)
-    second = PostgresJournal(database, ShardId(0), "second", pool)
+    await asyncio.wait_for(proxy.struck.wait(), 20)
+    second = new_journal("second")
     claim = await second.claim()
     assert claim.head.seq == (2 if is_committed else 1)
     proxy.is_refusing = False
     if is_committed:
-        await asyncio.wait_for(append, 10)
+        await asyncio.wait_for(append, 30)
     else:
         with pytest.raises(Deposed):
-            await asyncio.wait_for(append, 10)
+            await asyncio.wait_for(append, 30)
     with pytest.raises(Deposed):
         await first.append(scribe.rows(updated(1)))
-    for journal in (first, second):
-        await journal.close()
 
 
 async def test_a_duplicate_found_after_a_lost_connection_is_told_as_one(
-    database: str, pool: AsyncConnectionPool[Any], proxy: TcpProxy
+    database: str, new_journal: NewJournal, proxy: TcpProxy
 ) -> None:
     scribe = Scribe()
-    journal = PostgresJournal(over_tcp(database, proxy.port), ShardId(0), "owner", pool)
+    journal = new_journal("owner", dsn=over_tcp(database, proxy.port))
     await journal.claim()
     await journal.append(scribe.rows(opened(1)) + scribe.rows(updated(1, key="k")))
     proxy.arm(Fault.CUT_REQUEST)
     with pytest.raises(DuplicateKeys):
-        await asyncio.wait_for(journal.append(scribe.rows(updated(1, key="k"))), 10)
-    await journal.close()
+        await asyncio.wait_for(journal.append(scribe.rows(updated(1, key="k"))), 30)
 
 
 async def test_a_shard_stopped_while_postgres_is_away_does_not_say_that_nothing_was_booked(
@@ -323,7 +325,7 @@ async def test_a_shard_stopped_while_postgres_is_away_does_not_say_that_nothing_
 ) -> None:
     proxy.arm(Fault.SWALLOW_ANSWER, then_refuse=True)
     answer = running.shard.submit(updated(1, key="k"))
-    await asyncio.wait_for(proxy.struck.wait(), 5)
+    await asyncio.wait_for(proxy.struck.wait(), 20)
     assert _booked(inspector) == 1
     await running.kill()
     with pytest.raises(OutcomeUnknown):
@@ -339,15 +341,15 @@ async def test_recovery_through_a_connection_that_is_cut_is_unavailable_and_work
             await running.book(UpdatePortfolio(portfolio_id=portfolio(1), transactions=(deposit("1"),) * 500))
         before = running.everything()
     through = over_tcp(database, proxy.port)
-    async with postgres.pool(through, size_max=2) as pool:
+    async with postgres.pool(through, size_max=2) as pool, contextlib.AsyncExitStack() as closing:
         journal = PostgresJournal(through, ShardId(0), "reader", pool)
+        closing.push_async_callback(journal.close)
         claim = await journal.claim()
         rows = journal.tail(claim, 0)
         await anext(rows)
         proxy.cut()
         with pytest.raises(ShardUnavailable):
             _ = [row async for row in rows]
-        await journal.close()
     async with postgres_shard(database) as again:
         assert again.everything() == before
     assert inspector.sequence_is_gapless()

@@ -75,7 +75,7 @@ async def test_a_claim_under_load_loses_and_doubles_nothing(database: str, inspe
 
 async def test_an_idle_owner_notices_by_itself(database: str) -> None:
     async with postgres_shard(database) as first, postgres_shard(database):
-        assert isinstance(await asyncio.wait_for(first.stopped(), 5), Deposed)
+        assert isinstance(await asyncio.wait_for(first.stopped(), 20), Deposed)
         assert first.shard.status().phase == "STOPPED"
 
 
