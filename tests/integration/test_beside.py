@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+# More than the waits below may take together.
+pytestmark = pytest.mark.timeout(240)
+
 ROOT = Path(__file__).parents[2]
+_PATIENCE_S = 100.0
 TESTS = """
 import os, time
 from pathlib import Path
@@ -56,7 +60,13 @@ def begun(project: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "tests.support.beside", "-p", "no:cacheprovider"],
         cwd=project,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PATH": "/usr/bin:/bin",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # Most of the time that such a run takes is the plugins' that happen to be installed.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -66,7 +76,7 @@ def begun(project: Path) -> subprocess.Popen[str]:
 def test_one_line_tells_of_both_processes(project: Path) -> None:
     (project / "failing").touch()
     with begun(project) as run:
-        said = run.communicate(timeout=50)[0]
+        said = run.communicate(timeout=_PATIENCE_S)[0]
     assert run.returncode == 1
     assert "FAILED test_it.py::test_that_may_fail - AssertionError: as asked for" in said
     assert re.search(r"=== 1 failed, 4 passed, 1 deselected in [0-9.]+s =+\n$", said), said
@@ -78,11 +88,11 @@ def test_one_line_tells_of_both_processes(project: Path) -> None:
 def test_an_interrupted_run_stops_what_both_have_started(project: Path) -> None:
     (project / "slow").touch()
     with begun(project) as run:
-        deadline = time.monotonic() + 50
+        deadline = time.monotonic() + _PATIENCE_S
         while not all((project / f"waiting-{where}").exists() for where in ("with", "without")):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
-        said = run.communicate(timeout=50)[0]
+        said = run.communicate(timeout=_PATIENCE_S)[0]
     assert run.returncode == pytest.ExitCode.INTERRUPTED, said
     assert len(list(project.glob("stopped-*"))) == 2

@@ -39,7 +39,7 @@ from persistence.embedded.process import Deadline, wait_until
 from persistence.embedded.valkey import EmbeddedValkey
 from tests.support.removing import remove_later
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start servers as another user")
@@ -164,8 +164,11 @@ def test_a_stale_note_of_the_postmaster_does_not_hinder_a_start(postgres: Embedd
 
 
 def test_servers_outlive_a_kill_of_their_service_and_are_adopted(
-    service: Callable[[], tuple[int, int]], data_dir: Path
+    service: Callable[[], tuple[int, int]], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A server that only waits for its turn on a busy machine is not to be replaced.
+    monkeypatch.setattr("persistence.embedded.valkey_launch.ANSWER_TIMEOUT_S", 20.0)
+    monkeypatch.setattr("persistence.embedded.valkey_launch.ADOPTION_TIMEOUT_S", 60.0)
     pids = service()
     with EmbeddedPostgres(data_dir) as postgres, EmbeddedValkey(data_dir) as valkey:
         assert (postgres.pid, valkey.pid) == pids
@@ -299,8 +302,11 @@ def test_directories_secrets_and_sockets_are_private(data_dir: Path) -> None:
         password = (data_dir / "postgres/pgpass").read_text().strip().rsplit(":", 1)[-1]
         assert password not in postgres.dsn
         for process in _processes_of(data_dir):
-            assert password not in " ".join(process.cmdline())
-            assert (data_dir / "valkey/password").read_text().strip() not in " ".join(process.cmdline())
+            # Postgres ends workers of its own as it likes.
+            with suppress(psutil.NoSuchProcess):
+                command_line = " ".join(process.cmdline())
+                assert password not in command_line
+                assert (data_dir / "valkey/password").read_text().strip() not in command_line
         assert valkey.url.startswith("unix://")
 
 
@@ -335,7 +341,12 @@ def test_servers_inherit_no_descriptor_of_ours(data_dir: Path) -> None:
         os.set_inheritable(ours.fileno(), True)
         with EmbeddedPostgres(data_dir) as postgres, EmbeddedValkey(data_dir) as valkey:
             for pid in (postgres.pid, valkey.pid):
-                targets = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+                targets = []
+                for path in Path(f"/proc/{pid}/fd").iterdir():
+                    # The server may close one meanwhile.
+                    with suppress(FileNotFoundError):
+                        targets.append(str(path.readlink()))
+                assert targets
                 assert ours.name not in targets
                 assert not any(target.startswith("/dev/pts") for target in targets)
 
@@ -518,7 +529,7 @@ def test_an_ordinary_user_runs_the_servers_in_place(data_dir: Path) -> None:
     child = multiprocessing.get_context("fork").Process(target=_become_nobody_and_serve, args=(home / "data",))
     child.start()
     try:
-        child.join(timeout=60)
+        child.join(timeout=200)
         assert child.exitcode == 0
     finally:
         child.kill()
@@ -561,7 +572,7 @@ def _assert_rows_survive(postgres: EmbeddedPostgres, victims: Callable[[list[int
     acknowledged: list[int] = []
     writer = threading.Thread(target=_write_until_refused, args=(postgres.dsn, acknowledged))
     writer.start()
-    assert wait_until(lambda: len(acknowledged) > 200, Deadline.after(30))
+    assert wait_until(lambda: len(acknowledged) > 200, Deadline.after(90))
     killed = victims(_pids_of(postgres))
     _kill_processes(killed)
     writer.join(timeout=30)
@@ -666,12 +677,12 @@ def _segments(column: str) -> set[int]:
 
 
 def _listening_addresses(data_dir: Path) -> set[str]:
-    return {
-        connection.laddr.ip
-        for process in _processes_of(data_dir)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    connections = []
+    for process in _processes_of(data_dir):
+        # Postgres ends workers of its own as it likes.
+        with suppress(psutil.NoSuchProcess):
+            connections += process.net_connections("inet")
+    return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
 
 
 def _mode(path: Path) -> int:

@@ -64,8 +64,14 @@ def test_an_offered_request_counts_from_when_it_was_due_though_a_stall_held_it_u
 
 @pytest.mark.parametrize("pieces", [(OK,), (OK[:20], OK[20:45], OK[45:]), (UNCHANGED,)])
 def test_an_answer_is_complete_however_it_arrives(port: int) -> None:
-    observed = run(ClosedLoad("127.0.0.1", port, 1, [REQUEST], warm_up_s=0.0, seconds=STALL_S + 0.2))
-    assert len(observed.latencies_s[""]) > 1
+    observed = run(OpenLoad("127.0.0.1", port, 1, [Shot(0.0, "", REQUEST)] * 3))
+    assert len(observed.latencies_s[""]) == 3
+
+
+def test_each_request_follows_the_answer_before_it_until_the_time_is_over(port: int) -> None:
+    observed = run(ClosedLoad("127.0.0.1", port, 1, [REQUEST], warm_up_s=0.0, seconds=STALL_S + 2.0))
+    # The answer that comes after the end is waited for, and not counted.
+    assert observed.asked == len(observed.latencies_s[""]) + 1 > 2
 
 
 @pytest.mark.parametrize("pieces", [(OK.replace(b"200 OK", b"503 No"),)])
