@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from actors import directory
 from actors.directory import Directory
 from actors.link_server import LinkServer
 from actors.protocol import Endpoint, Method, PortfolioQuestion, pack
@@ -115,7 +116,10 @@ async def test_a_write_under_way_when_the_link_is_lost_is_unknown_and_its_retry_
         assert b'"version":2' in (again.body or b"")
 
 
-async def test_a_shard_that_cannot_be_found_is_not_asked_for_by_everybody(cluster: Cluster) -> None:
+async def test_a_shard_that_cannot_be_found_is_not_asked_for_by_everybody(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "_LOCATE_PAUSE_S", 60.0)
     calls = (cluster.directory.call(SHARD, Method.STATE, ASKING_FOR_1) for _ in range(50))
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {ShardUnavailable}

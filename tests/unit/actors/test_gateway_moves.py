@@ -56,6 +56,12 @@ class Shards:
         return (await Service(self.running[shard_id].shard).answer(method, payload)).raised()
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers outlast a busy machine; tests of the end of their patience set their own."""
+    monkeypatch.setattr("actors.gateway._MOVE_S", 60.0)
+
+
 @pytest.fixture
 async def shards() -> AsyncIterator[Shards]:
     """Two shards with every portfolio."""
@@ -213,7 +219,7 @@ async def test_a_shard_that_moves_for_a_moment_is_waited_for(shards: Shards) -> 
     await asyncio.sleep(0.1)
     assert not asked.done()
     shards.moving = set()
-    _, _, outcomes, page, _, books = await asyncio.wait_for(asked, 5)
+    _, _, outcomes, page, _, books = await asyncio.wait_for(asked, 60)
     assert [outcome.version for outcome in outcomes] == [2] * 6
     assert len(page) == COUNT
     assert len(books) == 5
@@ -225,10 +231,10 @@ async def test_a_shard_that_moves_for_too_long_is_told(shards: Shards, monkeypat
     shards.moving = {0, 1}
     for asked in (gateway.write(updated(1)), gateway.state(portfolio(1)), gateway.page("", 5, None)):
         with pytest.raises(ShardUnavailable, match="is moving"):
-            await asyncio.wait_for(asked, 5)
-    outcomes = await asyncio.wait_for(gateway.update_many([updated(1), updated(2)]), 5)
+            await asyncio.wait_for(asked, 60)
+    outcomes = await asyncio.wait_for(gateway.update_many([updated(1), updated(2)]), 60)
     assert [_code(outcome) for outcome in outcomes] == [ShardUnavailable.code] * 2
-    statuses = await asyncio.wait_for(gateway.statuses(), 5)
+    statuses = await asyncio.wait_for(gateway.statuses(), 60)
     assert all(isinstance(status, ShardUnavailable) for status in statuses.values())
 
 
@@ -266,7 +272,7 @@ async def test_updates_behind_one_that_is_tried_again_are_tried_again_with_it(
 
     monkeypatch.setattr(owner, "submit", sealed_once)
     commands = [updated(1, deposit(f"{number}")) for number in (1, 2, 3)]
-    outcomes = await asyncio.wait_for(gateway.update_many(commands), 5)
+    outcomes = await asyncio.wait_for(gateway.update_many(commands), 60)
     assert [outcome.version for outcome in outcomes] == [2, 3, 4]
     book = await gateway.book(portfolio(1))
     assert book is not None

@@ -198,7 +198,29 @@ async def test_a_method_or_payload_that_is_not_known_is_the_askers_fault(link: L
 Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def _impostor(behaviour: Serving) -> tuple[asyncio.Server, Endpoint]:
+class Handlers:
+    """What serves connections as it is told, and can be waited for."""
+
+    def __init__(self, behaviour: Serving) -> None:
+        self._behaviour = behaviour
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.append(task)
+        try:
+            await self._behaviour(reader, writer)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def ended(self) -> None:
+        """Return once nothing of them is left."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _impostor(behaviour: Handlers) -> tuple[asyncio.Server, Endpoint]:
     server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
     return server, Endpoint(THERE, "", "127.0.0.1", server.sockets[0].getsockname()[1], "impostor")
 
@@ -235,11 +257,12 @@ async def _talks_too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWr
 
 @pytest.mark.parametrize("behaviour", [_hangs_up, _hangs_up_later, _proves_nothing, _speaks_http, _talks_too_much])
 async def test_what_is_not_the_shard_is_not_linked_to(behaviour: Serving) -> None:
-    server, where = await _impostor(behaviour)
+    handlers = Handlers(behaviour)
+    server, where = await _impostor(handlers)
     with pytest.raises(ShardUnavailable):
         await LinkClient.connect(where, HERE, SECRET)
     server.close()
-    await asyncio.sleep(0.01)
+    await handlers.ended()
 
 
 async def test_a_lost_link_is_unknown_for_a_write_and_unavailable_for_a_read(endpoint: Endpoint) -> None:
@@ -271,12 +294,13 @@ async def test_an_answer_to_a_call_never_made_is_dropped(endpoint: Endpoint) -> 
         writer.close()
 
     path = f"{endpoint.socket_path}-3"
-    server = await asyncio.start_unix_server(answers_twice, path)
+    handlers = Handlers(answers_twice)
+    server = await asyncio.start_unix_server(handlers, path)
     link = await LinkClient.connect(replace(endpoint, socket_path=path), HERE, SECRET)
     assert (await link.call(Method.STATE, ASKING_FOR_1, 5)).body == b"1"
     link.close()
     server.close()
-    await asyncio.sleep(0.01)
+    await handlers.ended()
 
 
 async def test_a_directory_open_to_others_is_no_place_for_a_socket(service: Service, tmp_path: Path) -> None:

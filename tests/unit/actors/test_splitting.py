@@ -249,6 +249,7 @@ async def test_a_split_that_does_not_come_to_rest_changes_nothing(database: Memo
         assert (await held).book.version == 4
         assert parent.everything().keys() == before.keys()
         assert list(database.shards) == [0]
+        parent.shard._limits = FAST
         await parent.shard.split(2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import time
 from collections.abc import Callable
 
@@ -30,11 +31,15 @@ async def test_what_holds_the_loop_up_is_counted_and_named(
 ) -> None:
     # A busy machine stalls by itself, and must not use up the line that this one is to have.
     with caplog.at_level(logging.WARNING, "actors.stalls"), stalls_watched(log_pause_s=0) as seen:
-        await asyncio.sleep(0.05)
-        holding(0.2)
-        await eventually(lambda: seen.longest_s >= 0.1)
+        deadline = time.monotonic() + 10
+        # A thread that looks too late, as it may on a busy machine, finds that it is over.
+        while not any(holding.__name__ in record.getMessage() for record in caplog.records):
+            assert time.monotonic() < deadline, caplog.text
+            await asyncio.sleep(0.05)
+            holding(0.2)
+            await asyncio.sleep(0.05)
     assert seen.count >= 1
-    assert any(holding.__name__ in record.getMessage() for record in caplog.records)
+    assert seen.longest_s >= 0.1
 
 
 def test_a_stall_is_the_loops_own_if_it_ran_for_most_of_it() -> None:
@@ -68,7 +73,8 @@ async def test_the_log_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
 async def test_nothing_beats_once_watching_has_ended() -> None:
     with stalls_watched() as seen:
         await asyncio.sleep(0.02)
-    await asyncio.sleep(0.02)
+    # The thread counts what it still has, and may be late.
+    await eventually(lambda: not any(thread.name == "stalls" for thread in threading.enumerate()))
     count = seen.count
     time.sleep(0.05)
     await asyncio.sleep(0.03)
