@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+
+import psutil
 
 from benchmarks.cpu_steal import CpuSteal
 from tests.chaos.aftermath import lost_marks, wrong_states
@@ -20,6 +23,7 @@ from tests.chaos.playing import Player, Strike
 from tests.chaos.schedule import STEADY, Pace, schedule
 from tests.chaos.stand import Stand, chaos_stand
 from tests.chaos.told import Told
+from tests.cluster.service_process import ServiceProcess, wait_until
 
 SHARDS: Final = 4
 PORTFOLIOS: Final = tuple(f"CHAOS-{number:02}" for number in range(64))
@@ -29,7 +33,8 @@ JOURNAL_BYTES_PER_S: Final = 1_000_000
 """Twice what the load comes to, indexes and all."""
 OVERTIME_MAX: Final = 1.5
 """No fault begins later than this many times the duration asked for, once enough kinds have struck."""
-OPENING_TIMEOUT_S: Final = 60.0
+OPENING_TIMEOUT_S: Final = 120.0
+LEFT_BEHIND_PATIENCE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,17 @@ async def _ended(stand: Stand, told: Told) -> None:
     code = await asyncio.to_thread(stand.service.stop)
     if code:
         told.surprise(f"`up` ended with {code}")
-    left = [process for process in stand.service.processes() if not process.name().startswith(("postgres", "valkey"))]
+    # The kernel takes a moment to take a process away, and a busy machine a longer one.
+    await asyncio.to_thread(wait_until, lambda: not _left_behind(stand.service), LEFT_BEHIND_PATIENCE_S)
     told.surprises += [f"the service did not start: {failure}" for failure in stand.failed_starts]
-    told.surprises += [f"a process is left: {process}" for process in left]
+    told.surprises += [f"a process is left: {process}" for process in _left_behind(stand.service)]
+
+
+def _left_behind(service: ServiceProcess) -> list[psutil.Process]:
+    """What belongs to a service that has ended, but for the servers that it was given."""
+    left: list[psutil.Process] = []
+    for process in service.processes():
+        with suppress(psutil.NoSuchProcess):
+            if not process.name().startswith(("postgres", "valkey")):
+                left.append(process)
+    return left

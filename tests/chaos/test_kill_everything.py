@@ -60,7 +60,7 @@ async def test_every_acknowledged_update_is_there_exactly_once_whatever_is_kille
         assert list(lost_marks(told, truth)) == []
         assert await wrong_states(service.base_url, truth) == []
         assert await asyncio.to_thread(service.stop) == 0
-        assert service.processes() == []
+        assert await asyncio.to_thread(wait_until, lambda: not service.processes(), 10)
     # A run in which nothing happened would prove nothing.
     answers = Counter(asked.answer for asked in told.asked.values())
     with capsys.disabled():

@@ -11,7 +11,7 @@ from tests.chaos.report import markdown
 from tests.chaos.run import Plan, run
 from tests.chaos.schedule import HURRIED
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 PLAYED_S: Final = 20.0
 STRUCK_MIN: Final = 5
