@@ -24,8 +24,8 @@ from cluster.settings import Settings
 from persistence.embedded.postgres_session import DATABASE, address
 from tests.support.removing import remove_later
 
-START_TIMEOUT_S: Final = 120.0
-STOP_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 300.0
+STOP_TIMEOUT_S: Final = 120.0
 GONE_TIMEOUT_S: Final = 15.0
 SOCKET_PORT: Final = 5432
 """Of the embedded Postgres; without TCP it is only part of the socket's name."""
@@ -112,9 +112,7 @@ class ServiceProcess:
     def processes(self) -> list[psutil.Process]:
         """Every live process that belongs to it: by descent, by the directories it was told of, or by where it works."""
         child = self._child.pid if self._child is not None else -1
-        with suppress(psutil.NoSuchProcess):
-            return [process for process in psutil.process_iter() if is_alive(process) and self._is_ours(process, child)]
-        return self.processes()
+        return [process for process in psutil.process_iter() if is_alive(process) and self._is_ours(process, child)]
 
     def _is_ours(self, process: psutil.Process, child: int) -> bool:
         if process.pid == os.getpid():
@@ -136,7 +134,7 @@ class ServiceProcess:
 
     def named(self, text: str) -> list[psutil.Process]:
         """Those of its processes that have `text` in their name or command, which Ray's workers put there."""
-        return [process for process in self.processes() if text in _title(process)]
+        return [process for process in self.processes() if text in title(process)]
 
     def postmaster(self) -> psutil.Process | None:
         """The embedded Postgres' first process, None if it does not run."""
@@ -195,14 +193,17 @@ def free_port() -> int:
             return port
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
         return " ".join([process.name(), *process.cmdline()])
     return ""
 
 
 def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from tests.cluster.conftest import joined_service
 from tests.cluster.service_process import ServiceProcess
 from tests.cluster.test_failover import pid_of, rows_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 PORTFOLIOS = tuple(PortfolioId(f"MOVING-{number:02}") for number in range(24))
 BUY = {"instrument_id": "X", "quantity_change": 1, "price": 10, "transaction_type": "BUY"}

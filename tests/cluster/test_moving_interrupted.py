@@ -23,7 +23,7 @@ from tests.cluster.conftest import joined_service
 from tests.cluster.service_process import ServiceProcess, wait_until
 from tests.cluster.test_moving import writing
 
-pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(600)]
 COMMAND = Path(sys.executable).with_name("portfolio-state")
 MOVE_FOR_EVER = """
 import asyncio

@@ -27,7 +27,7 @@ from portfolio.sharding import shard_of
 from tests.cluster.service_process import ServiceProcess, service_process
 from tests.support.ray_cluster import RayCluster, RayNode, ray_cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 SHARDS: Final = 6
 RECOVERY_TIMEOUT_S: Final = 60.0

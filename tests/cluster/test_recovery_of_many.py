@@ -20,7 +20,7 @@ from portfolio.ids import IdempotencyKey, InstrumentId, PortfolioId
 from portfolio.transactions import Transaction, TransactionType
 from tests.cluster.service_process import ServiceProcess, wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 PORTFOLIOS: Final = tuple(PortfolioId(f"MANY-{number:04}") for number in range(1_000))
 POSITIONS: Final = 20

@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.service_process import service_process
 from tests.cluster.traces import Traces
 
-pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(600)]
 
 # Runs until it is interrupted, or until the file that it is given exists, which is an error then.
 SCRIPT: Final = """

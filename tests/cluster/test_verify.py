@@ -15,7 +15,7 @@ from cluster.client import Client
 from portfolio.ids import PortfolioId
 from tests.cluster.service_process import ServiceProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 COMMAND = Path(sys.executable).with_name("portfolio-state")
 
 

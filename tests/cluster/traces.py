@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import psutil
 
-from tests.cluster.service_process import ServiceProcess, wait_until
+from tests.cluster.service_process import ServiceProcess, title, wait_until
 
 
 class Traces:
@@ -18,19 +18,19 @@ class Traces:
         processes = service.processes()
         self._ports = {port for process in processes for port in _listening(process)}
         self._shared_memory = {path for process in processes for path in _shared_memory(process)}
-        self._segments = {process.pid for process in processes}
+        self._pids = {process.pid for process in processes}
         assert len(processes) > 10
         assert service.runtime_dir.is_dir()
 
     def left(self) -> list[str]:
         """Everything that ought to be gone and is not."""
         # The kernel takes a moment to take down what was killed last.
-        wait_until(lambda: not self._service.processes(), 5)
+        wait_until(lambda: not self._service.processes(), 20)
         return [
-            *(f"process {process.pid}: {' '.join(process.cmdline())}" for process in self._service.processes()),
-            *(f"port {port}" for port in self._ports & set(_all_listening())),
+            *(f"process {process.pid}: {title(process)}" for process in self._service.processes()),
+            *(f"port {port}" for port in self._ports & set(_listening_of(self._pids))),
             *(f"shared memory {path}" for path in self._shared_memory if path.exists()),
-            *(f"shared memory segment of process {pid}" for pid in self._segments & set(_segment_creators())),
+            *(f"shared memory segment of process {pid}" for pid in self._pids & set(_segment_creators())),
             *(f"file {path}" for path in self._files()),
         ]
 
@@ -51,8 +51,10 @@ def _listening(process: psutil.Process) -> list[int]:
     return [one.laddr[1] for one in found if one.status == psutil.CONN_LISTEN and one.laddr]
 
 
-def _all_listening() -> Iterable[int]:
-    return (one.laddr[1] for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.laddr)
+def _listening_of(pids: Collection[int]) -> Iterable[int]:
+    """The ports that these processes listen on. Once a service has gone, others may take its ports."""
+    found = (one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.pid in pids)
+    return (one.laddr[1] for one in found if one.laddr)
 
 
 def _shared_memory(process: psutil.Process) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,11 +21,12 @@ import psutil
 from cluster.runtime_dir import RuntimeDir
 from persistence.embedded.home import open_home
 from persistence.embedded.valkey_launch import SOCKET_NAME
+from tests.cluster.service_process import free_port
 from tests.support.removing import remove_later
 
-START_TIMEOUT_S: Final = 150.0
-STOP_TIMEOUT_S: Final = 45.0
-_LEFT_BEHIND_PATIENCE_S: Final = 5.0
+START_TIMEOUT_S: Final = 300.0
+STOP_TIMEOUT_S: Final = 120.0
+_LEFT_BEHIND_PATIENCE_S: Final = 20.0
 _ROOT: Final = Path(__file__).parents[2]
 _SHM: Final = Path("/dev/shm")
 
@@ -83,12 +83,6 @@ def running_service(environment: Mapping[str, str] | None = None) -> Iterator[Ru
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 def _start(data_dir: Path, runtime_dir: Path, log: Path, environment: Mapping[str, str]) -> RunningService:
     port = free_port()
     variables = {
@@ -135,7 +129,8 @@ def _stop(service: RunningService, shared_memory_before: frozenset[Path]) -> lis
     """Stop the service as Ctrl-C does. Gives what is wrong with how it ended."""
     mentioning = _mentioning(service)
     started = {process.pid: process.create_time() for process in mentioning if process.is_running()}
-    ports = _listening_ports(frozenset(started))
+    pids = frozenset(started)
+    ports = _listening_ports(pids)
     assert len(started) > 5, "what the service started cannot be seen, so nothing would be seen to be left"
     assert ports
     service.process.send_signal(signal.SIGINT)
@@ -151,7 +146,7 @@ def _stop(service: RunningService, shared_memory_before: frozenset[Path]) -> lis
     checks: list[Callable[[], list[str]]] = [
         lambda: [f"a process is left: {_shown(process)}" for process in _mentioning(service)],
         lambda: [f"a process that it started is left: {_shown(process)}" for process in _alive(started)],
-        lambda: [f"a port is left open: {port}" for port in sorted(ports & _listening_ports(None))],
+        lambda: [f"a port is left open: {port}" for port in sorted(ports & _listening_ports(pids))],
         lambda: [f"shared memory is left: {path}" for path in _orphaned_memory(shared_memory_before)],
         lambda: [f"the runtime directory is left: {service.runtime_dir}"] if service.runtime_dir.exists() else [],
     ]
@@ -197,12 +192,12 @@ def _alive(started: Mapping[int, float]) -> list[psutil.Process]:
     return alive
 
 
-def _listening_ports(pids: frozenset[int] | None) -> frozenset[int]:
-    """The TCP ports that these processes (None: all) listen on."""
+def _listening_ports(pids: frozenset[int]) -> frozenset[int]:
+    """The TCP ports that these processes listen on. Once the service has gone, others may take its ports."""
     return frozenset(
         int(connection.laddr[1])
         for connection in psutil.net_connections("tcp")
-        if connection.laddr and connection.status == psutil.CONN_LISTEN and (pids is None or connection.pid in pids)
+        if connection.laddr and connection.status == psutil.CONN_LISTEN and connection.pid in pids
     )
 
 

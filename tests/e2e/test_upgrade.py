@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -19,7 +20,7 @@ import pytest
 
 from tests.e2e.service_process import RunningService
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CLIENTS: Final = 8
 RETRYABLE: Final = {429, 503}
@@ -29,12 +30,14 @@ PURCHASE: Final = {"instrument_id": "X", "quantity_change": 1, "price": 10, "tra
 def replicas(service: RunningService) -> set[int]:
     """The processes of the API."""
     mark = os.fsencode(service.runtime_dir)
-    return {
-        process.pid
-        for process in psutil.process_iter()
-        if process.name().startswith("ray::ServeReplica:portfolio:api")
-        and mark in (Path("/proc") / str(process.pid) / "environ").read_bytes()
-    }
+    found: set[int] = set()
+    for process in psutil.process_iter():
+        # Some of what is listed ends before it is looked at.
+        with suppress(OSError, psutil.Error):
+            is_replica = process.name().startswith("ray::ServeReplica:portfolio:api")
+            if is_replica and mark in (Path("/proc") / str(process.pid) / "environ").read_bytes():
+                found.add(process.pid)
+    return found
 
 
 def keys(number: int, stopping: threading.Event) -> Iterator[str]:
