@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ from cluster.batch.table import rows
 from cluster.client import Client
 from portfolio.daily_price import DailyPrice
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
+from tests.cluster.computing import computed
 from tests.cluster.service_process import ServiceProcess
 from tests.support import daily_prices
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 COMMAND = Path(sys.executable).with_name("portfolio-state")
 DAYS = 60
 # The window of a portfolio is the last days of all prices, those of other modules among them.
@@ -131,8 +133,8 @@ def test_figures_are_those_that_rest_answers(undisturbed: pl.DataFrame, ready: S
     asked = {"window": TERMS.window, "benchmark": TERMS.benchmark, "risk_free_rate": TERMS.risk_free_rate}
     with httpx.Client(base_url=f"{ready.base_url}/api/v1", timeout=60) as rest:
         for name in PORTFOLIOS[:3]:
-            answer = rest.get(f"/portfolio/{name}/analytics", params=asked).raise_for_status()
-            document = msgspec.json.decode(answer.content, type=PortfolioAnalytics)
+            answer = computed(partial(rest.get, f"/portfolio/{name}/analytics", params=asked))
+            document = msgspec.json.decode(answer.raise_for_status().content, type=PortfolioAnalytics)
             assert rows([document], {}).equals(undisturbed.filter(portfolio_id=name))
 
 

@@ -17,7 +17,10 @@ from analytics.worker_environment import units
 from portfolio.errors import AnalyticsUnavailable, PortfolioNotFound
 from tests.cluster.service_process import ServiceProcess
 
-_PATIENCE_S = 40.0
+pytestmark = pytest.mark.timeout(900)
+
+# Of a busy machine, on which a worker may take long to start.
+_PATIENCE_S = 200.0
 # Ray ends idle workers after a second, unless told otherwise, and looks five times a second.
 _IDLE_S = 3.0
 # So long that tasks which are asked for together get a worker each.
