@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
@@ -14,6 +15,7 @@ import httpx
 
 API: Final = "/api/v1"
 PROBLEM_JSON: Final = "application/problem+json"
+_READY_WITHIN_S: Final = 30.0
 Json = Any
 
 _numbers = itertools.count(1)
@@ -121,6 +123,13 @@ class Rest:
         """POST bytes as they are under the base path."""
         headers = {} if content_type is None else {"Content-Type": content_type}
         return self.http.post(f"{API}{path}", content=body, headers=headers)
+
+    def readiness(self) -> httpx.Response:
+        """GET /readyz, once it is: a shard that a busy machine has not let answer within two seconds is failing."""
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while (answer := self.http.get("/readyz")).status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return answer
 
     def get(self, path: str, **query: str | int) -> httpx.Response:
         """GET under the base path."""

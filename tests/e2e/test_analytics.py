@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any, cast
 
+import httpx
 import pytest
 from redis import Redis
 
 from persistence.embedded.postgres import running_address
+from tests.cluster.computing import computed
 from tests.e2e.rest import API, Rest, assert_problem, buy, exact, new_id, new_instrument, trade
 from tests.e2e.service_process import RunningService
 from tests.e2e.test_mirror import eventually
 from tests.support import daily_prices
 
 # The first answer of the run waits for a worker to load JAX and to compile.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 USUAL_TTL_S = 900
 
 
@@ -27,6 +30,16 @@ def instruments(service: RunningService) -> list[str]:
     for seed, name in enumerate(names):
         daily_prices.record(running_address(service.data_dir), daily_prices.walk(name, seed))
     return names
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm(service: RunningService, instruments: list[str]) -> None:
+    """A worker has loaded what it needs."""
+    with Rest(service.base_url) as rest:
+        portfolio_id = rest.opened(cash_balance=100_000)
+        wanted = {"objective": "minimum_variance", "instruments": instruments[:3]}
+        assert analytics(rest, portfolio_id)["instruments"] == []
+        assert optimised(rest, portfolio_id, wanted).status_code == 200
 
 
 @pytest.fixture
@@ -48,10 +61,14 @@ def portfolio_id(rest: Rest, instruments: list[str]) -> str:
 
 
 def analytics(rest: Rest, portfolio_id: str, **query: str | int) -> dict[str, Any]:
-    answer = rest.get(f"/portfolio/{portfolio_id}/analytics", **query)
+    answer = computed(lambda: rest.get(f"/portfolio/{portfolio_id}/analytics", **query))
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def optimised(rest: Rest, portfolio_id: str, wanted: dict[str, Any]) -> httpx.Response:
+    return computed(lambda: rest.post(f"/portfolio/{portfolio_id}/optimize", wanted))
 
 
 def mark(rest: Rest, portfolio_id: str, instrument_id: str, price: str) -> None:
@@ -171,27 +188,33 @@ def test_redis_shows_what_rest_answers(redis: Redis, rest: Rest, portfolio_id: s
     def shown() -> bytes | None:
         return cast("bytes | None", redis.get(f"portfolio:{portfolio_id}:analytics"))
 
-    first = rest.get(f"/portfolio/{portfolio_id}/analytics")
-    # It is put there behind the answer; what is asked next has waited for as much.
-    again = rest.get(f"/portfolio/{portfolio_id}/analytics")
-    assert first.content == again.content == shown()
+    def answered_and_shown() -> bytes:
+        # It is put there behind the answer, and not at all for seconds after a Redis was slow once.
+        return eventually(
+            lambda: (rest.get(f"/portfolio/{portfolio_id}/analytics").content, shown()), lambda seen: seen[0] == seen[1]
+        )[0]
+
+    first = answered_and_shown()
+    assert rest.get(f"/portfolio/{portfolio_id}/analytics").content == first == shown()
     assert USUAL_TTL_S - 60 < redis.ttl(f"portfolio:{portfolio_id}:analytics") <= USUAL_TTL_S
     rest.get(f"/portfolio/{portfolio_id}/analytics", window=20)
     rest.get(f"/portfolio/{portfolio_id}/analytics", window=20)
-    assert shown() == first.content
+    assert shown() == first
     rest.update(portfolio_id, buy(instruments[0], 1, 100))
-    rest.get(f"/portfolio/{portfolio_id}/analytics")
-    newer = rest.get(f"/portfolio/{portfolio_id}/analytics")
-    assert newer.json()["version"] == first.json()["version"] + 1
-    assert shown() == newer.content
+    assert json.loads(answered_and_shown())["version"] == json.loads(first)["version"] + 1
 
 
 def test_what_is_in_redis_is_answered_only_under_its_own_place(redis: Redis, rest: Rest, portfolio_id: str) -> None:
     key = f"portfolio:{portfolio_id}:analytics"
     right = rest.get(f"/portfolio/{portfolio_id}/analytics").content
-    rest.get(f"/portfolio/{portfolio_id}/analytics")
-    redis.set(key, b'{"from": "the cache"}')
-    assert rest.get(f"/portfolio/{portfolio_id}/analytics").json() == {"from": "the cache"}
+
+    def answered() -> object:
+        rest.get(f"/portfolio/{portfolio_id}/analytics")
+        redis.set(key, b'{"from": "the cache"}')
+        return rest.get(f"/portfolio/{portfolio_id}/analytics").json()
+
+    # A replica leaves a Redis that was slow once alone for seconds.
+    eventually(answered, lambda seen: seen == {"from": "the cache"})
     redis.set(f"{key}:version", b"0" * 20 + b".0.0 0")
     assert rest.get(f"/portfolio/{portfolio_id}/analytics").content == right
 
@@ -222,7 +245,7 @@ def test_proposed_trades_are_booked_as_they_come_and_lead_to_the_weights(
     rest: Rest, instruments: list[str], portfolio_id: str
 ) -> None:
     wanted = {"objective": "minimum_variance", "instruments": instruments[:3], "weight": {"upper": 0.5}}
-    answer = rest.post(f"/portfolio/{portfolio_id}/optimize", wanted)
+    answer = optimised(rest, portfolio_id, wanted)
     assert answer.status_code == 200, answer.text
     found = exact(answer)
     assert found["status"] == "solved"
@@ -246,7 +269,7 @@ def test_limits_that_exclude_each_other_are_named_in_the_answer(
     rest: Rest, instruments: list[str], portfolio_id: str
 ) -> None:
     wanted = {"objective": "minimum_variance", "instruments": instruments[:3], "weight": {"upper": 0.3}}
-    found = rest.post(f"/portfolio/{portfolio_id}/optimize", wanted).json()
+    found = optimised(rest, portfolio_id, wanted).json()
     assert (found["status"], found["weights"], found["trades"]) == ("infeasible", None, [])
     assert found["solver"]["conflict"]
 

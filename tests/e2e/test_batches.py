@@ -109,7 +109,7 @@ def test_a_meaningless_transaction_in_a_batch_is_named_by_update_and_index(rest:
 
 def seen(rest: Rest, portfolio_id: str, price: object) -> dict[str, Any]:
     """The state once its first position shows `price`."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while True:
         state: dict[str, Any] = exact(rest.state(portfolio_id))
         if state["positions"][0]["mark_price"] == Decimal(str(price)):

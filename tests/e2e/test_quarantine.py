@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 
@@ -47,7 +46,7 @@ def damaged(service: RunningService, rest: Rest, dsn: str) -> str:
     for _ in range(KILLS_MAX):
         os.kill(shard_process(service, portfolio_id), signal.SIGKILL)
         wait_until(lambda: "shard-unavailable" not in rest.state(portfolio_id).text)
-        if portfolio_id in readiness(service).json().get("quarantined", {}):
+        if portfolio_id in rest.readiness().json().get("quarantined", {}):
             return portfolio_id
     raise AssertionError(f"{portfolio_id} is not in quarantine after {KILLS_MAX} kills of its shard")
 
@@ -55,10 +54,6 @@ def damaged(service: RunningService, rest: Rest, dsn: str) -> str:
 def query(dsn: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         return connection.execute(statement.encode(), parameters).fetchall()
-
-
-def readiness(service: RunningService) -> httpx.Response:
-    return httpx.get(f"{service.base_url}/readyz", timeout=30)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -99,7 +94,7 @@ def neighbour(rest: Rest, portfolio_id: str) -> str:
 def test_a_damaged_portfolio_is_set_apart_told_of_and_put_back(
     service: RunningService, rest: Rest, dsn: str, damaged: str
 ) -> None:
-    ready = readiness(service)
+    ready = rest.readiness()
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     assert "does not match its hash" in ready.json()["quarantined"][damaged]
 
@@ -141,7 +136,7 @@ def test_a_damaged_portfolio_is_set_apart_told_of_and_put_back(
     assert (code, "journal rows are sound" in text) == (0, True)
     assert exact(rest.update(damaged, DEPOSIT, key="k"))["version"] == 4
     assert exact(rest.state(damaged))["cash_balance"] == 1002
-    assert readiness(service).json()["quarantined"] == {}
+    assert rest.readiness().json()["quarantined"] == {}
     wait_until(lambda: query(dsn, "select portfolio_id from quarantine") == [])
     assert rest.get(f"/portfolio/{damaged}/transactions").status_code == 200
 

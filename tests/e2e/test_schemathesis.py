@@ -107,7 +107,7 @@ def test_every_answer_is_documented(document: Any, portfolio_id: str, method: st
     )
     @given(case=cases(document[path][method], portfolio_id))
     def answered_as_documented(case: Any) -> None:
-        case.call_and_validate(checks=CHECKS, timeout=30)
+        case.call_and_validate(checks=CHECKS, timeout=60)
 
     answered_as_documented()
 

@@ -27,7 +27,7 @@ def test_the_process_is_alive(rest: Rest) -> None:
 
 
 def test_the_service_is_ready(rest: Rest) -> None:
-    answer = rest.http.get("/readyz")
+    answer = rest.readiness()
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "failing": {}, "quarantined": {}})
 
 
