@@ -36,8 +36,8 @@ from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.sharding import ShardMap
 from portfolio.status import Status
 
-_MOVE_S: Final = 2.0
-_MOVE_PAUSE_S: Final = 0.01
+_SETTLING_S: Final = 2.0
+_SETTLING_PAUSE_S: Final = 0.01
 _METHODS: Final = {
     OpenPortfolio: Method.OPEN,
     UpdatePortfolio: Method.UPDATE,
@@ -182,7 +182,7 @@ class Gateway:
             # It counts from the first answers, which may themselves have taken long.
             patience = patience or _Patience()
             if len(outcomes) == len(commands) or patience.is_over:
-                return [outcomes.get(i) or _still_moving(command) for i, command in enumerate(commands)]
+                return [outcomes.get(i) or _still_unsettled(command) for i, command in enumerate(commands)]
             await patience.rest()
 
     async def _round(self, commands: Sequence[UpdatePortfolio], left: Sequence[int]) -> Mapping[int, UpdateOutcome]:
@@ -310,7 +310,7 @@ class _Patience:
     """How long a caller is kept waiting while a shard moves or confirms its lease, which takes a fraction of a second."""
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + _MOVE_S
+        self._until = time.monotonic() + _SETTLING_S
 
     @property
     def is_over(self) -> bool:
@@ -319,10 +319,10 @@ class _Patience:
 
     async def rest(self) -> None:
         """Before the next try."""
-        await asyncio.sleep(_MOVE_PAUSE_S)
+        await asyncio.sleep(_SETTLING_PAUSE_S)
 
 
-def _still_moving(command: UpdatePortfolio) -> UpdateOutcome:
+def _still_unsettled(command: UpdatePortfolio) -> UpdateOutcome:
     error = ShardUnavailable(f"the shard of {command.portfolio_id} has been unsettled for too long; nothing was booked")
     return UpdateOutcome(command.portfolio_id, fault=Fault.of(error))
 

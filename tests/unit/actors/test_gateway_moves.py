@@ -59,7 +59,7 @@ class Shards:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers outlast a busy machine; tests of the end of their patience set their own."""
-    monkeypatch.setattr("actors.gateway._MOVE_S", 60.0)
+    monkeypatch.setattr("actors.gateway._SETTLING_S", 60.0)
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ async def test_a_shard_that_moves_for_a_moment_is_waited_for(shards: Shards) -> 
 
 
 async def test_a_shard_that_moves_for_too_long_is_told(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.gateway._MOVE_S", 0.05)
+    monkeypatch.setattr("actors.gateway._SETTLING_S", 0.05)
     gateway = Gateway(shards, ShardMap.even(2))
     shards.moving = {0, 1}
     for asked in (gateway.write(updated(1)), gateway.state(portfolio(1)), gateway.page("", 5, None)):
@@ -283,7 +283,7 @@ async def test_a_first_answer_that_took_long_does_not_spend_the_patience(
     shards: Shards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others in the call wait for a slow commit; meanwhile the shard splits, which is learned with the first answer."""
-    monkeypatch.setattr("actors.gateway._MOVE_S", 0.05)
+    monkeypatch.setattr("actors.gateway._SETTLING_S", 0.05)
     gateway = Gateway(shards, ShardMap.even(2))
     gone = next(number for number in range(COUNT) if shard_of(portfolio(number), 4) == 2)
     await shards.split(0)
