@@ -31,7 +31,14 @@ from actors.shard_status import ShardStatus
 from portfolio import money
 from portfolio.book import Book, Mark, MarkedBook
 from portfolio.commands import ChangeStatus, OpenPortfolio, UpdatePortfolio
-from portfolio.errors import PortfolioError, PortfolioNotFound, ShardUnavailable, WrongShard
+from portfolio.errors import (
+    OutcomeUnknown,
+    PortfolioError,
+    PortfolioNotFound,
+    ShardUnavailable,
+    Unavailable,
+    WrongShard,
+)
 from portfolio.ids import InstrumentId, PortfolioId, ShardId
 from portfolio.sharding import ShardMap
 from portfolio.status import Status
@@ -150,7 +157,7 @@ class Gateway:
 
     async def _ask(self, portfolio_id: PortfolioId, method: Method, payload: object) -> Answer:
         packed = pack(payload)
-        patience = _Patience()
+        patience: _Patience | None = None
         while True:
             shard_id = self.shards.shard_of(portfolio_id)
             try:
@@ -161,7 +168,9 @@ class Gateway:
                 if self.shards.shard_of(portfolio_id) == shard_id:
                     raise
             except ShardUnavailable as error:
-                if not _is_passing(error.cause) or patience.is_over:
+                # It counts from the first refusal, which may itself have come late: the shard stood still.
+                patience = patience or _Patience()
+                if not _is_settling(error.cause) or patience.is_over:
                     raise
                 await patience.rest()
 
@@ -202,14 +211,20 @@ class Gateway:
         """Those outcomes that are the last word; the others are of portfolios that have gone, or are going, elsewhere."""
         settled: dict[int, UpdateOutcome] = {}
         held_up: set[str] = set()
+        left_to_caller: set[str] = set()
         for index, outcome in answered.items():
             fault = outcome.fault
             if fault is not None and fault.code == WrongShard.code:
                 self._learn(shard_id, fault.cause.get("modulus"))
-            if _is_astray(outcome, held_up):
-                held_up.add(outcome.portfolio_id)
-            else:
+            if not _is_astray(outcome, held_up):
                 settled[index] = outcome
+                if fault is not None and isinstance(fault.error(), Unavailable | OutcomeUnknown):
+                    left_to_caller.add(outcome.portfolio_id)
+            elif outcome.portfolio_id in left_to_caller:
+                # The caller is to send the one before it again; booked now, this one would overtake it.
+                settled[index] = _overtaking(outcome)
+            else:
+                held_up.add(outcome.portfolio_id)
         return settled
 
     async def _update_shard(self, shard_id: ShardId, commands: Sequence[UpdatePortfolio]) -> list[UpdateOutcome]:
@@ -275,12 +290,14 @@ class Gateway:
 
     async def _call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
         """A shard's answer, waited for while it moves or makes sure that it is the owner. Raises its error."""
-        patience = _Patience()
+        patience: _Patience | None = None
         while True:
             try:
                 return await self._caller.call(shard_id, method, payload)
             except ShardUnavailable as error:
-                if not _is_passing(error.cause) or patience.is_over:
+                # It counts from the first refusal, which may itself have come late: the shard stood still.
+                patience = patience or _Patience()
+                if not _is_settling(error.cause) or patience.is_over:
                     raise
                 await patience.rest()
 
@@ -327,17 +344,22 @@ def _still_unsettled(command: UpdatePortfolio) -> UpdateOutcome:
     return UpdateOutcome(command.portfolio_id, fault=Fault.of(error))
 
 
+def _overtaking(outcome: UpdateOutcome) -> UpdateOutcome:
+    error = ShardUnavailable(f"an update of {outcome.portfolio_id} before this one in the same call was not booked")
+    return UpdateOutcome(outcome.portfolio_id, fault=Fault.of(error))
+
+
 def _is_astray(outcome: UpdateOutcome, held_up: Collection[str]) -> bool:
     fault = outcome.fault
     if fault is None:
         return False
-    if fault.code == WrongShard.code or _is_passing(fault.cause):
+    if fault.code == WrongShard.code or _is_settling(fault.cause):
         return True
     # It was turned away to keep its place behind one that is tried again.
     return fault.code == ShardUnavailable.code and outcome.portfolio_id in held_up
 
 
-def _is_passing(cause: Mapping[str, object]) -> bool:
+def _is_settling(cause: Mapping[str, object]) -> bool:
     """Whether it is a matter of a moment: the shard moves, or asks Postgres whether it is the owner still."""
     return cause.get("moving") is True or cause.get("confirming") is True
 

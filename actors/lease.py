@@ -23,11 +23,21 @@ class Lease:
         self.duration_s = duration_s
         self.now = clock
         self.proven_at = float("-inf")
+        self._doubted_at = float("-inf")
         self._is_given_up = False
 
     def proven(self, asked_at: float) -> None:
         """Count from `asked_at`, a moment of `now` before a question was sent which has shown the ownership."""
         self.proven_at = max(self.proven_at, asked_at)
+
+    def doubt(self) -> None:
+        """A proof was asked for and not given."""
+        self._doubted_at = self.now()
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether no proof has been asked for since one was not given."""
+        return self._doubted_at > self.proven_at
 
     def give_up(self) -> None:
         """Answer no more, whatever is proven later."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.documents import to_json
+from actors.line import Line, Place
 from actors.protocol import (
     PAYLOADS,
     Answer,
@@ -33,7 +34,7 @@ from portfolio import ids
 from portfolio.book import Mark
 from portfolio.commands import Command, UpdatePortfolio
 from portfolio.errors import Corrupt, InvalidRequest, PortfolioError
-from portfolio.ids import InstrumentId, PortfolioId
+from portfolio.ids import InstrumentId
 
 _log = logging.getLogger(__name__)
 IDS_MAX: Final = 10_000
@@ -142,18 +143,16 @@ class Service:
         if len(commands) > UPDATES_MAX:
             raise InvalidRequest(f"{len(commands)} updates, expected at most {UPDATES_MAX:,}", field="updates")
         # All are queued before the first is awaited, so that they share commits.
-        turned_away: set[PortfolioId] = set()
+        line = Line()
         queued: list[asyncio.Future[Outcome] | PortfolioError] = []
         for command in commands:
             await self._give_way()
-            queued.append(self._queued(command, turned_away))
+            queued.append(self._queued(command, line.place(command.portfolio_id)))
         return Answer(pack([await _outcome(command, answer) for command, answer in zip(commands, queued, strict=True)]))
 
-    def _queued(
-        self, command: UpdatePortfolio, turned_away: set[PortfolioId]
-    ) -> asyncio.Future[Outcome] | PortfolioError:
+    def _queued(self, command: UpdatePortfolio, place: Place) -> asyncio.Future[Outcome] | PortfolioError:
         try:
-            return self._shard.submit(command, turned_away)
+            return self._shard.submit(command, place)
         except PortfolioError as error:
             return error
 

@@ -12,6 +12,7 @@ from actors.books import Books
 from actors.ground import SLOW_COMMIT, earlier
 from actors.jobs import end, first_to_end
 from actors.lease import Lease
+from actors.line import Place
 from actors.names import actor_name
 from actors.pacing import Pacer
 from actors.rebuilding import rebuilt
@@ -69,8 +70,6 @@ class Shard:
         self._limits = limits
         self._is_gone = is_gone
         self._lease = Lease(limits.lease_s)
-        self._is_doubted = False
-        """Whether Postgres was asked for a proof of ownership since the last one, and did not give it."""
         self._serving: Serving | None = None
         self._reason: PortfolioError | None = None
         self._let_go = asyncio.Event()
@@ -100,7 +99,7 @@ class Shard:
         """For a caller's long work on this shard's loop."""
         return Pacer(self._limits.loop_slice_ms)
 
-    def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
+    def submit(self, command: Command, place: Place | None = None) -> asyncio.Future[Outcome]:
         """Queue a command for the writer; see Writer.submit."""
         try:
             serving = self._served()
@@ -108,10 +107,10 @@ class Shard:
             self._check_mine(command.portfolio_id)
             # Also for a repeat of what was booked long ago: its answer would be a book that nobody can trust.
             serving.books.check_not_quarantined(command.portfolio_id)
-            return serving.writer.submit(command, turned_away)
+            return serving.writer.submit(command, place)
         except Unavailable:
-            if turned_away is not None:
-                turned_away.add(command.portfolio_id)
+            if place is not None:
+                place.turn_away()
             raise
 
     def books_with(self, portfolio_id: PortfolioId) -> Books:
@@ -151,8 +150,8 @@ class Shard:
         """The parts that answer callers. Raises ShardUnavailable unless this shard certainly has no newer owner."""
         serving = self._recovered()
         if not self._lease.is_held:
-            # A process that stood still for longer than its lease asks first thing, and most often is the owner still.
-            confirming = {} if self._is_doubted else {"confirming": True}
+            # A process that stood still for longer than its lease is about to ask, and most often is the owner still.
+            confirming = {} if self._lease.is_doubted else {"confirming": True}
             raise ShardUnavailable(f"shard {self.shard_id}: {_UNCONFIRMED}", shard=self.shard_id, **confirming)
         return serving
 
@@ -432,12 +431,11 @@ class Shard:
             try:
                 await self._journal.renew()
             except ShardUnavailable as error:
-                if not self._is_doubted:
+                if not self._lease.is_doubted:
                     _log.warning("shard %s: the lease is not renewed: %s", self.shard_id, error)
-                self._is_doubted = True
+                self._lease.doubt()
                 await asyncio.sleep(_LOOK_AGAIN_S)
                 continue
-            self._is_doubted = False
             self._lease.proven(asked_at)
 
     async def _until_let_go(self) -> None:

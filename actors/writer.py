@@ -13,6 +13,7 @@ from uuid import UUID
 
 from actors.books import Books
 from actors.lease import Lease
+from actors.line import Place
 from actors.pacing import Pacer
 from actors.recent_keys import RecentKeys
 from actors.settings import Limits
@@ -64,7 +65,7 @@ class _Waiting:
     request_hash: bytes | None
     deadline: float
     answer: asyncio.Future[Outcome]
-    turned_away: set[PortfolioId] | None
+    place: Place | None
     rows: int
 
 
@@ -142,18 +143,17 @@ class Writer:
         """Whether writes come so fast that many share a commit; then what can wait should."""
         return max(len(self._queue), self._under_way) > self._limits.pressed_commands
 
-    def submit(self, command: Command, turned_away: set[PortfolioId] | None = None) -> asyncio.Future[Outcome]:
+    def submit(self, command: Command, place: Place | None = None) -> asyncio.Future[Outcome]:
         """Queue a command; the future gives its outcome once it is committed, or raises why it is not.
 
-        Commands that share `turned_away` keep their order: once one of a portfolio is turned away for a moment, so are
-        the later ones, which would otherwise be booked before it is tried again. Cancelling the future withdraws
-        nothing. Raises InvalidRequest, Overloaded or ShardUnavailable at once; turning those away is the caller's part.
+        Those with a place in a line keep their order: once one of a portfolio is turned away for a moment, so are those
+        behind it, which would otherwise be booked before it is tried again. Cancelling the future withdraws nothing. Raises InvalidRequest, Overloaded or ShardUnavailable at once; turning those away is the caller's part.
         """
         if self._stopped is not None:
             raise ShardUnavailable(f"the shard has stopped: {self._stopped}")
         if self._sealed is not None:
             raise ShardUnavailable(self._sealed, moving=True)
-        if turned_away and command.portfolio_id in turned_away:
+        if place is not None and place.is_overtaking:
             raise _behind(command)
         if isinstance(command, UpdatePortfolio):
             check_count(command)
@@ -161,7 +161,7 @@ class Writer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.command_wait_s
         rows = len(command.transactions) if isinstance(command, UpdatePortfolio) else _ROWS_OF_OTHERS_MAX
-        waiting = _Waiting(command, key, content, deadline, loop.create_future(), turned_away, rows)
+        waiting = _Waiting(command, key, content, deadline, loop.create_future(), place, rows)
         if (
             len(self._queue) >= self._limits.queue_commands_max
             or self._queued_rows + rows > self._limits.queue_rows_max
@@ -288,7 +288,7 @@ class Writer:
         if pacer.is_due():
             await pacer.rest()
         try:
-            if waiting.turned_away and waiting.command.portfolio_id in waiting.turned_away:
+            if waiting.place is not None and waiting.place.is_overtaking:
                 raise _behind(waiting.command)
             if self._is_repeat(waiting, draft):
                 draft.repeated.append(waiting)
@@ -427,8 +427,8 @@ def _succeed(waiting: _Waiting, outcome: Outcome) -> None:
 
 
 def _fail(waiting: _Waiting, error: PortfolioError) -> None:
-    if waiting.turned_away is not None and isinstance(error, Unavailable):
-        waiting.turned_away.add(waiting.command.portfolio_id)
+    if waiting.place is not None and isinstance(error, Unavailable):
+        waiting.place.turn_away()
     if not waiting.answer.done():
         waiting.answer.set_exception(error)
         # Whoever asked may be gone; an exception that nobody fetches must not be reported as forgotten.

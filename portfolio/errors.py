@@ -110,7 +110,9 @@ class Overloaded(Unavailable):
 
 
 class ShardUnavailable(Unavailable):
-    """The shard cannot answer now. With `moving` in its cause, it is about to, elsewhere or anew."""
+    """The shard cannot answer now. With `moving` in its cause, it is about to, elsewhere or anew; with `confirming`, once
+    Postgres has told it that it is the owner still.
+    """
 
     code = "shard-unavailable"
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from actors.lease import Lease
+from actors.line import Line
 from actors.shard_status import Phase
 from portfolio.book import Mark
 from portfolio.errors import Deposed, ShardUnavailable
@@ -287,13 +288,13 @@ async def test_updates_of_one_call_keep_their_order_when_the_shard_comes_back_in
     """The first is turned away without the lease; the second must not be booked before the first is tried again."""
     async with memory_shard(database, limits=replace(FAST, heartbeat_interval_s=3600.0, lease_s=7200.0)) as old:
         await old.book(opened(1))
-        turned_away: set[object] = set()
+        line = Line()
         proven_at, old.shard._lease.proven_at = old.shard._lease.proven_at, float("-inf")
         with pytest.raises(ShardUnavailable):
-            old.shard.submit(updated(1, deposit("1")), turned_away)  # type: ignore[arg-type]
+            old.shard.submit(updated(1, deposit("1")), line.place(portfolio(1)))
         old.shard._lease.proven_at = proven_at
         with pytest.raises(ShardUnavailable, match="before this one"):
-            old.shard.submit(updated(1, deposit("2")), turned_away)  # type: ignore[arg-type]
+            old.shard.submit(updated(1, deposit("2")), line.place(portfolio(1)))
 
 
 async def test_a_successor_that_heals_a_checkpoint_takes_out_of_it_what_never_was(
