@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -68,19 +69,22 @@ class Child:
                 stdin=theirs.fileno(),
                 start_new_session=True,
             )
+        # To wait with a bound, without looking again and again.
+        self._end = os.pidfd_open(self._process.pid)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ours.close()
+        os.close(self._end)
 
     def wait(self, timeout_s: float) -> Ended | None:
         """How it ended, once it has; None if it has not within the time."""
-        try:
-            code = self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        ready, _, _ = select.select([self._end], [], [], timeout_s)
+        if not ready:
             return None
+        code = self._process.wait()
         return Ended(code=code, has_served=self._has_served(), lived_s=time.monotonic() - self._began)
 
     def _has_served(self) -> bool:

@@ -16,6 +16,7 @@ from cluster.runtime_dir import RuntimeDir
 from cluster.servers import Servers
 from cluster.settings import Settings
 from persistence.data_dir_lock import DataDirLock
+from persistence.kept_directory import KeptDirectory
 from persistence.migrate import migrate, set_up_cluster
 
 _log = logging.getLogger(__name__)
@@ -23,12 +24,15 @@ _WATCH_S: Final = 0.25
 _WATCH_END_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hosted:
-    """What `hosting` gives: the settings with the addresses of both servers, and the lock that holds the data directory."""
+    """What `hosting` gives: the settings with the addresses of both servers, and the directory that has Postgres' data.
+
+    None if a Postgres was given: nothing is lost with the directory then.
+    """
 
     settings: Settings
-    lock: DataDirLock
+    data_dir: KeptDirectory | None
 
 
 @contextmanager
@@ -40,17 +44,18 @@ def hosting(settings: Settings, report: Report) -> Iterator[Hosted]:
     # Root's Postgres runs under another user, who has to get through.
     settings.data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        lock = stack.enter_context(DataDirLock(settings.data_dir))
+        stack.enter_context(DataDirLock(settings.data_dir))
+        data_dir = stack.enter_context(KeptDirectory(settings.data_dir)) if settings.postgres_dsn is None else None
         stack.callback(RuntimeDir(settings.data_dir).remove)
         renew_runtime_dir(settings)
         report("starting Postgres and Valkey")
         servers = stack.enter_context(Servers(settings, report))
-        stack.enter_context(_revived(servers, lock))
+        stack.enter_context(_revived(servers, data_dir))
         # Before the servers stop: shards that are left would only complain.
         stack.callback(end_own_ray, settings)
         _set_up_database(servers.postgres_dsn, settings.shard_count, report)
         addresses = {"postgres_dsn": servers.postgres_dsn, "redis_url": servers.redis_url}
-        yield Hosted(settings.model_copy(update=addresses), lock)
+        yield Hosted(settings=settings.model_copy(update=addresses), data_dir=data_dir)
 
 
 def renew_runtime_dir(settings: Settings) -> None:
@@ -78,14 +83,14 @@ def _set_up_database(dsn: str, shard_count: int, report: Report) -> None:
 
 
 @contextmanager
-def _revived(servers: Servers, lock: DataDirLock) -> Iterator[None]:
+def _revived(servers: Servers, data_dir: KeptDirectory | None) -> Iterator[None]:
     """Meanwhile a server that dies is started again, but not on an empty directory that took the place of its data."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(_WATCH_S):
             try:
-                if lock.is_in_place:
+                if data_dir is None or data_dir.is_in_place():
                     servers.revive()
             except Exception:  # noqa: BLE001 - see below
                 # Whatever it is, the next look may find it gone; without this thread nobody would look again.

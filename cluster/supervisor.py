@@ -6,7 +6,6 @@ on, what is left of Ray is ended, and the next process starts a Ray of its own.
 
 from __future__ import annotations
 
-import itertools
 import time
 from typing import Final
 
@@ -16,18 +15,18 @@ from cluster.hosting import Hosted, hosting, renew_runtime_dir
 from cluster.restarts import Restarts
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
-from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.errors import DataDirGone
+from persistence.kept_directory import KeptDirectory
 
 CHILD_STOP_S: Final = 30.0
-STARTS_MAX: Final = 3
-"""Tries of a first start that a busy machine was too slow for."""
+LATE_MAX: Final = 3
+"""Tries of a first start for which the machine was too slow."""
 _LOOK_S: Final = 1.0
 """How often it looks whether the data directory is still there."""
 
 
 class NeverServed(Exception):
-    """The first serving process could not start, and has said why."""
+    """No serving process could start, and the last one has said why."""
 
 
 class Supervisor:
@@ -49,32 +48,33 @@ class Supervisor:
     def _keep_serving(self, hosted: Hosted) -> None:
         restarts = Restarts()
         has_served = False
-        for started in itertools.count(1):
+        late = 0
+        while True:
             ended = self._serve_once(hosted, has_served)
             has_served |= ended.has_served
-            may_try_again = ended.code == ExitCode.RAY_LATE and started < STARTS_MAX
-            if ended.code in (ExitCode.FAILED, ExitCode.RAY_LATE) and not (has_served or may_try_again):
+            late += ended.code == ExitCode.RAY_LATE
+            if not has_served and (ended.code == ExitCode.FAILED or late == LATE_MAX):
                 raise NeverServed
             pause_s = restarts.pause_s(ended.lived_s)
             self._report(f"the serving process {ended.reason}; another is started" + _in(pause_s))
             time.sleep(pause_s)
-            hosted.lock.check()
+            _check(hosted.data_dir)
 
     def _serve_once(self, hosted: Hosted, has_served: bool) -> Ended:
         first = ["--first", *(["--sample"] if self._sample else [])]
         try:
             renew_runtime_dir(hosted.settings)
             with Child([] if has_served else first, self._environment(hosted.settings)) as child:
-                return self._outlived(child, hosted.lock)
+                return self._outlived(child, hosted.data_dir)
         except OSError as error:
             # No memory, no space: the servers are here still, and in a while there may be.
             self._report(f"no serving process can be started: {error}")
             return Ended(code=ExitCode.FAILED, has_served=False, lived_s=0.0)
 
-    def _outlived(self, child: Child, lock: DataDirLock) -> Ended:
+    def _outlived(self, child: Child, data_dir: KeptDirectory | None) -> Ended:
         try:
             while (ended := child.wait(_LOOK_S)) is None:
-                lock.check()
+                _check(data_dir)
             return ended
         except (KeyboardInterrupt, DataDirGone):
             self._report("stopping")
@@ -84,6 +84,11 @@ class Supervisor:
     def _environment(self, hosted: Settings) -> dict[str, str]:
         # By this the next run finds it and whatever it started, should both be killed.
         return hosted.environment() | {"PORTFOLIO_RUNTIME_DIR": str(RuntimeDir(hosted.data_dir).path)}
+
+
+def _check(data_dir: KeptDirectory | None) -> None:
+    if data_dir is not None:
+        data_dir.check()
 
 
 def _in(pause_s: float) -> str:

@@ -21,6 +21,7 @@ TIMEOUT_S: Final = 0.1
 """Computing takes less than a Redis that answers later."""
 REST_S: Final = 5.0
 """How long a Redis that has failed is left alone."""
+_SOCKET_TIMEOUT_S: Final = 10 * TIMEOUT_S
 _CONNECTIONS_MAX: Final = 4
 
 # As in the mirror, places are compared as zero-padded text, here without the terms behind them.
@@ -68,9 +69,9 @@ class RedisAnalyticsCache:
         # Callers beyond these wait for one another: a pool that refuses them would pass for a Redis that is away.
         connections = BlockingConnectionPool.from_url(
             url,
-            # The bound of a call is to end it first.
-            socket_timeout=10 * TIMEOUT_S,
-            socket_connect_timeout=10 * TIMEOUT_S,
+            # Longer than a call may take, which is what ends it.
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=_SOCKET_TIMEOUT_S,
             max_connections=_CONNECTIONS_MAX,
             timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from persistence.embedded.errors import DataDirGone, DataDirInUse, DataDirUnusable
+from persistence.embedded.errors import DataDirInUse, DataDirUnusable
 
 LOCK_FILE_NAME = "lock"
 
@@ -47,25 +47,6 @@ class DataDirLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-
-    @property
-    def is_in_place(self) -> bool:
-        """Whether the directory still has the file that is locked: it may have been removed, or another be in its place."""
-        if self._descriptor is None:
-            return False
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
-        except OSError:
-            return False
-
-    def check(self) -> None:
-        """Raises DataDirGone unless the lock is held and in place."""
-        if not self.is_in_place:
-            raise DataDirGone(
-                "The data directory was removed or replaced under a running service",
-                where=self._path.parent,
-                advice="Put it back, or restore a backup, and start the service again.",
-            )
 
     def __enter__(self) -> Self:
         self.acquire()

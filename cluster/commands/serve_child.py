@@ -26,7 +26,10 @@ def serve_child(first: bool, sample: bool) -> None:
     except KeyboardInterrupt:
         sys.exit(0)
     except RayTooLate as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(ExitCode.RAY_LATE)
+        raise _Late(str(error)) from error
     except (PortfolioError, RayError, TimeoutError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+class _Late(click.ClickException):
+    exit_code = ExitCode.RAY_LATE

@@ -27,6 +27,7 @@ FIGURES = Figures(
 async def cache(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RedisAnalyticsCache]:
     # A machine that stands still for a moment would pass for a Redis that is away.
     monkeypatch.setattr(analytics_cache, "TIMEOUT_S", 10.0)
+    monkeypatch.setattr(analytics_cache, "_SOCKET_TIMEOUT_S", 100.0)
     cache = RedisAnalyticsCache(redis_url)
     yield cache
     await cache.close()

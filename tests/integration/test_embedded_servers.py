@@ -21,10 +21,9 @@ import psycopg
 import pytest
 import redis
 
-from persistence.data_dir_lock import LOCK_FILE_NAME, DataDirLock
+from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.account import choose_account
 from persistence.embedded.errors import (
-    DataDirGone,
     DataDirInUse,
     DataDirUnusable,
     DataVersionMismatch,
@@ -235,22 +234,6 @@ def test_a_lock_ends_with_its_holder(data_dir: Path) -> None:
         second.acquire()
     with DataDirLock(data_dir) as free:
         assert free.held
-
-
-@pytest.mark.parametrize("is_replaced", [False, True])
-def test_a_lock_whose_directory_goes_away_is_not_in_place(data_dir: Path, is_replaced: bool) -> None:
-    data_dir.mkdir()
-    lock = DataDirLock(data_dir)
-    assert not lock.is_in_place
-    with lock:
-        lock.check()
-        data_dir.rename(data_dir.with_name("elsewhere"))
-        if is_replaced:
-            data_dir.mkdir()
-            (data_dir / LOCK_FILE_NAME).touch()
-        assert not lock.is_in_place
-        with pytest.raises(DataDirGone, match=f"removed or replaced.*{data_dir}"):
-            lock.check()
 
 
 def test_nothing_relaxes_durability(data_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Self
 
 import pytest
 import ray
+from ray._private import node
 
-from cluster import supervisor
+from cluster import ray_start, supervisor
 from cluster.child import Ended, ExitCode
 from cluster.hosting import Hosted
 from cluster.ray_start import RayTooLate, start_ray
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from cluster.supervisor import NeverServed, Supervisor
-from persistence.data_dir_lock import DataDirLock
 from persistence.embedded.errors import DataDirGone
+from persistence.kept_directory import KeptDirectory
 
 
 def ended(code: int, *, has_served: bool = False) -> Ended:
@@ -67,11 +69,11 @@ def told() -> list[str]:
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> Iterator[Supervisor]:
     """A supervisor without servers."""
     settings = Settings(data_dir=tmp_path)
-    with DataDirLock(tmp_path) as lock:
+    with KeptDirectory(tmp_path) as data_dir:
 
         @contextmanager
         def hosting(*_: object) -> Iterator[Hosted]:
-            yield Hosted(settings, lock)
+            yield Hosted(settings=settings, data_dir=data_dir)
 
         monkeypatch.setattr(supervisor, "hosting", hosting)
         monkeypatch.setattr(supervisor, "renew_runtime_dir", lambda _: None)
@@ -91,9 +93,9 @@ def supervised(service: Supervisor, monkeypatch: pytest.MonkeyPatch, *ends: Ende
 def test_a_first_start_that_the_machine_was_too_slow_for_is_tried_again(
     service: Supervisor, monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
-    children = supervised(service, monkeypatch, LATE, LATE)
-    assert children.started == [["--first", "--sample"]] * 3
-    assert told[0] == "the serving process waited for its Ray in vain; another is started"
+    children = supervised(service, monkeypatch, ended(-9), LATE, ended(-9), LATE)
+    assert children.started == [["--first", "--sample"]] * 5
+    assert told[1] == "the serving process waited for its Ray in vain; another is started"
 
 
 @pytest.mark.parametrize("ends", [[LATE] * 3, [FAILED], [LATE, FAILED]])
@@ -125,8 +127,8 @@ def test_it_ends_once_the_data_directory_is_gone(
 
 
 def test_rays_own_timeout_is_told_from_its_other_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As ray/_private/node.py raises it.
-    late = Exception("The current node timed out during startup. This could happen because some of the raylet failed")
+    assert ray_start._TOO_LATE in inspect.getsource(node)
+    late = Exception(f"The current node {ray_start._TOO_LATE}. This could happen because some of the raylet failed")
     for error, expected in ((late, RayTooLate), (ValueError("no such address"), ValueError)):
 
         def init(error: Exception = error, **_: object) -> None:
