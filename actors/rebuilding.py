@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from actors.pacing import Pacer
@@ -67,10 +68,11 @@ async def rebuilt(portfolio_id: PortfolioId, journal: Journal, pacer: Pacer) -> 
     """The book at the newest version in the journal. Raises PortfolioQuarantined if its rows do not give a sound one."""
     rebuilding = Rebuilding(portfolio_id)
     try:
-        async for row in journal.life(portfolio_id):
-            rebuilding.enter(row)
-            if pacer.is_due():
-                await pacer.rest()
+        async with aclosing(journal.life(portfolio_id)) as rows:
+            async for row in rows:
+                rebuilding.enter(row)
+                if pacer.is_due():
+                    await pacer.rest()
         return rebuilding.rebuilt()
     except Corrupt as error:
         raise PortfolioQuarantined(error.detail, portfolio_id=portfolio_id) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -171,13 +172,14 @@ class Recovery:
     async def _advance(self, claim: Claim) -> None:
         if self._begun is None:
             return
-        async for row in self._journal.tail(claim, self._seq):
-            self._begun.replay.enter(row)
-            self._seq = row.seq
-            if isinstance(row, StoredRow) and row.idempotency_key is not None and row.request_hash is not None:
-                self._keys.learn({(row.entry.portfolio_id, row.idempotency_key): row.request_hash})
-            if self._pacer.is_due():
-                await self._pacer.rest()
+        async with aclosing(self._journal.tail(claim, self._seq)) as rows:
+            async for row in rows:
+                self._begun.replay.enter(row)
+                self._seq = row.seq
+                if isinstance(row, StoredRow) and row.idempotency_key is not None and row.request_hash is not None:
+                    self._keys.learn({(row.entry.portfolio_id, row.idempotency_key): row.request_hash})
+                if self._pacer.is_due():
+                    await self._pacer.rest()
 
 
 def _with_held(

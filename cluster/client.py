@@ -32,7 +32,7 @@ def _waiting(
 
     @functools.wraps(method)
     def wait(client: Client, /, *positional: Arguments.args, **named: Arguments.kwargs) -> Result:
-        return client.wait(method(client.awaiting, *positional, **named))
+        return client._wait(method(client._awaiting, *positional, **named))
 
     return wait
 
@@ -45,7 +45,7 @@ class Client:
         self._thread = threading.Thread(target=self._loop.run_forever, name="portfolio-client", daemon=True)
         self._thread.start()
         try:
-            self.awaiting = self.wait(AsyncClient.connect(settings))
+            self._awaiting = self._wait(AsyncClient.connect(settings))
         except BaseException:
             self.close()
             raise
@@ -64,8 +64,7 @@ class Client:
         self._thread.join()
         self._loop.close()
 
-    def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
-        """The result of a call that awaits."""
+    def _wait(self, call: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     create = _waiting(AsyncClient.create)

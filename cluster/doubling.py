@@ -14,13 +14,13 @@ from ray.exceptions import RayError
 from actors.names import actor_name
 from actors.protocol import unpack_answer
 from actors.settings import ShardConfig
-from cluster.moving import stand_by
+from cluster.moving import owner_of, stand_by
 from cluster.placement import place
 from persistence.migrate import begin_doubling, finish_doubling
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from portfolio.sharding import sibling_of
-from serve_app.finding import any_config, find_shard_patiently
+from serve_app.finding import any_config
 
 _SPLIT_TIMEOUT_S: Final = 60.0
 _SECONDS: Final = msgspec.msgpack.Decoder(float)
@@ -71,12 +71,12 @@ async def _double(count: int, report: Callable[[Split], None]) -> None:
 
 
 async def _config(shard_id: ShardId) -> ShardConfig:
-    config: ShardConfig = await (await find_shard_patiently(shard_id)).config.remote()
+    config: ShardConfig = await (await owner_of(shard_id)).config.remote()
     return config
 
 
 async def _split(shard_id: ShardId, count: int, heir: Any) -> Split:
-    owner = await find_shard_patiently(shard_id)
+    owner = await owner_of(shard_id)
     async with asyncio.timeout(_SPLIT_TIMEOUT_S):
         answer = unpack_answer(await owner.split.remote(2 * count)).raised()
         split_at = time.monotonic()

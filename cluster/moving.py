@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,10 +17,13 @@ from actors.settings import ShardConfig
 from cluster.placement import actor_names, place
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
-from serve_app.finding import find_shard_patiently
+from serve_app.finding import find_shard
 
 _READY_TIMEOUT_S: Final = 120.0
 _HAND_OVER_TIMEOUT_S: Final = 60.0
+_SILENCE_S: Final = 20.0
+"""Whoever gives an order waits for so long for an owner that says nothing, which for a while it may not."""
+_SILENCE_PAUSE_S: Final = 0.2
 _SECONDS: Final = msgspec.msgpack.Decoder(float)
 
 
@@ -46,7 +50,7 @@ async def move(shard_id: ShardId, node_id: str | None = None) -> Moved:
 
 
 async def _move(shard_id: ShardId, node_id: str | None) -> Moved:
-    owner = await find_shard_patiently(shard_id)
+    owner = await owner_of(shard_id)
     config: ShardConfig = await owner.config.remote()
     source: Endpoint = await owner.endpoint.remote()
     name = actor_name(shard_id, await asyncio.to_thread(_next_generation, shard_id))
@@ -59,6 +63,18 @@ async def _move(shard_id: ShardId, node_id: str | None) -> Moved:
     paused_s = _SECONDS.decode(answer.raised().body or b"")
     target: Endpoint = await heir.endpoint.remote()
     return Moved(shard_id=shard_id, source=source.node_id, target=target.node_id, paused_s=paused_s)
+
+
+async def owner_of(shard_id: ShardId) -> Any:
+    """The handle of the actor that owns a shard, which may be silent for a while. Raises ShardUnavailable."""
+    deadline = time.monotonic() + _SILENCE_S
+    while True:
+        try:
+            return await find_shard(shard_id)
+        except ShardUnavailable as error:
+            if "moving" not in error.cause or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_SILENCE_PAUSE_S)
 
 
 def _next_generation(shard_id: ShardId) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Final
 
 from psycopg_pool import AsyncConnectionPool
@@ -37,7 +37,7 @@ def examined(columns: Sequence[Any], previous: bytes | None) -> StoredRow | Dama
 
 async def life(
     connections: AsyncConnectionPool[Connection], portfolio_id: PortfolioId
-) -> AsyncIterator[StoredRow | DamagedRow]:
+) -> AsyncGenerator[StoredRow | DamagedRow, None]:
     """All rows of one portfolio; see ports.Journal. Raises ShardUnavailable."""
     async for previous, _, columns in life_columns(connections, portfolio_id):
         yield examined(columns, previous)

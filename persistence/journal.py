@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -315,7 +315,7 @@ class PostgresJournal(JournalReader):
         if row is None or row[0] != self._owner:
             raise Deposed(f"shard {self._shard_id}: {row and row[0]} has claimed it from {self._owner}")
 
-    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncGenerator[StoredRow | DamagedRow, None]:
         """Rows after `after_seq`, checked; see ports.Journal."""
         # While another one owns the shard, its newer rows are left for later; in a shard of one's own there must be none.
         until_seq = SEQ_MAX if claim.epoch == self.epoch else claim.head.seq

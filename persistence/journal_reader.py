@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -80,7 +80,7 @@ class JournalReader:
         found: bytes = row[0]
         return found
 
-    def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+    def life(self, portfolio_id: PortfolioId) -> AsyncGenerator[StoredRow | DamagedRow, None]:
         """All rows of one portfolio; see ports.Journal."""
         return examined_rows.life(self._readers, portfolio_id)
 

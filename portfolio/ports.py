@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -169,14 +169,14 @@ class Journal(Protocol):
     async def check_ownership(self) -> None:
         """Raises Deposed if another incarnation has taken the shard."""
 
-    def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
+    def tail(self, claim: Claim, after_seq: int) -> AsyncGenerator[StoredRow | DamagedRow, None]:
         """Rows from after `after_seq` to the claim's head, in order, each checked against its hash, the chain going on from
         the stored one.
 
         Raises Corrupt if a row is missing or the end is not the claim's.
         """
 
-    def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+    def life(self, portfolio_id: PortfolioId) -> AsyncGenerator[StoredRow | DamagedRow, None]:
         """All rows of one portfolio, of whatever shard, by version, each checked against its hash."""
 
     async def recent_keys(self, after_seq: int) -> Mapping[RequestKey, bytes]:

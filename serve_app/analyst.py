@@ -85,7 +85,10 @@ class Analyst:
 
         Raises InvalidRequest, StatusForbids, and as `analytics` does.
         """
-        return await self._once(object(), partial(self._optimised, portfolio_id, request))
+        state, generation = await asyncio.gather(self._gateway.state(portfolio_id), self._prices.generation())
+        # A caller who gave up waiting and asks again gets what was begun for it.
+        asked = (portfolio_id, state.etag, generation, request.model_dump_json())
+        return await self._once(asked, partial(self._optimised, portfolio_id, generation, request))
 
     async def warm_up(self) -> None:
         """Have a worker load what it needs for these portfolios, which is most of what it needs for any."""
@@ -133,10 +136,8 @@ class Analyst:
         self._keep(figures, found.body)
         return Answer(found.body, _tag(figures))
 
-    async def _optimised(self, portfolio_id: PortfolioId, request: OptimiseRequest) -> Answer:
-        packed_book, generation = await asyncio.gather(
-            self._gateway.packed_book(portfolio_id), self._prices.generation()
-        )
+    async def _optimised(self, portfolio_id: PortfolioId, generation: int, request: OptimiseRequest) -> Answer:
+        packed_book = await self._gateway.packed_book(portfolio_id)
         found = await self._worked(generation, analytics_jobs.optimised, packed_book, request)
         return Answer(found.body, f'"{found.version}.{found.revaluation}"')
 

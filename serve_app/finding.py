@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any, Final
@@ -19,20 +18,6 @@ from portfolio.ids import ShardId
 
 _ASK_TIMEOUT_S: Final = 1.0
 _GRACE_S: Final = 0.02
-PATIENCE_S: Final = 20.0
-_PAUSE_S: Final = 0.2
-
-
-async def find_shard_patiently(shard_id: ShardId) -> Any:
-    """As `find_shard`, for an operator: an owner that says nothing for a while owns the shard all the same."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await find_shard(shard_id)
-        except ShardUnavailable as error:
-            if "moving" not in error.cause or time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(_PAUSE_S)
 
 
 async def find_shard(shard_id: ShardId) -> Any:

@@ -20,7 +20,7 @@ from tests.chaos.stand import Stand
 from tests.chaos.told import Told
 from tests.chaos.victims import MissedError
 
-RECOVERY_TIMEOUT_S: Final = 150.0
+RECOVERY_S: Final = 60.0
 _POLL_S: Final = 0.1
 _COMMITTED_BEFORE_S: Final = 0.1
 """What is acknowledged this soon after a fault may have been committed before it."""
@@ -44,11 +44,14 @@ def struck(strikes: Iterable[Strike]) -> set[Kind]:
 class Player:
     """Plays on one stand under one load. Where the service does not come back by itself, that is noted, and it is started anew."""
 
-    def __init__(self, stand: Stand, target: Target, told: Told, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, stand: Stand, target: Target, told: Told, report: Callable[[str], None], recovery_s: float = RECOVERY_S
+    ) -> None:
         self._stand = stand
         self._target = target
         self._told = told
         self._report = report
+        self._recovery_s = recovery_s
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._active: set[asyncio.Task[None]] = set()
         self.strikes: list[Strike] = []
@@ -117,13 +120,13 @@ class Player:
         state = "" if ended is None else f"; `up` has ended with {ended}"
         last = ", ".join(strike.kind for strike in self.strikes[-3:])
         silent = sorted(set(range(self._target.shard_count)) - self._serving(since))
-        what = f"not serving {RECOVERY_TIMEOUT_S:g} s after {last}{state}; silent shards: {silent}"
+        what = f"not serving {self._recovery_s:g} s after {last}{state}; silent shards: {silent}"
         self._told.surprise(f"{what}\n{self._stand.logs()}")
         self._report(f"{what}: started anew")
 
     async def _serves(self, since: float) -> bool:
         while len(self._serving(since)) < self._target.shard_count:
-            if time.monotonic() > since + RECOVERY_TIMEOUT_S:
+            if time.monotonic() > since + self._recovery_s:
                 return False
             await asyncio.sleep(_POLL_S)
         return True

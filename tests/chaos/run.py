@@ -19,7 +19,7 @@ from tests.chaos.journal_reading import read_truth
 from tests.chaos.kinds import Kind
 from tests.chaos.load import Target, load, open_portfolios
 from tests.chaos.misses import never_struck
-from tests.chaos.playing import Player, Strike
+from tests.chaos.playing import RECOVERY_S, Player, Strike
 from tests.chaos.schedule import STEADY, Pace, schedule
 from tests.chaos.stand import Stand, chaos_stand
 from tests.chaos.told import Told
@@ -45,6 +45,8 @@ class Plan:
     duration_s: float
     kinds: Collection[Kind] = tuple(Kind)
     pace: Pace = STEADY
+    recovery_s: float = RECOVERY_S
+    """How long the service may take to come back from a fault by itself."""
     struck_min: int = 0
     """Faults of so many kinds have struck before the time may end the run: on a slow machine it proves as much."""
 
@@ -80,7 +82,7 @@ async def run(plan: Plan, report: Callable[[str], None]) -> Outcome:
         target = Target(stand.service.base_url, PORTFOLIOS, SHARDS)
         async with asyncio.timeout(OPENING_TIMEOUT_S):
             await open_portfolios(target.base_url, PORTFOLIOS, told)
-        player = Player(stand, target, told, report)
+        player = Player(stand, target, told, report, plan.recovery_s)
         try:
             async with load(target, plan.seed, told):
                 steps = schedule(plan.seed, plan.duration_s, kinds, plan.pace)

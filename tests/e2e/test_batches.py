@@ -139,7 +139,7 @@ def test_a_mark_revalues_and_touches_nothing_else(rest: Rest) -> None:
     assert before.headers["etag"] == f'"{version}.0"'
 
 
-def test_a_mark_is_seen_within_a_tenth_of_a_second(rest: Rest) -> None:
+def test_a_mark_is_as_a_rule_seen_within_a_tenth_of_a_second(rest: Rest) -> None:
     portfolio_id, name = rest.opened(), new_instrument()
     rest.update(portfolio_id, buy(name, 1, 1))
     waits: list[float] = []

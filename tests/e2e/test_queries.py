@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -144,8 +145,9 @@ def test_states_are_read_while_a_query_without_an_end_is_stopped_and_afterwards(
         # It hears no interruption.
         deaf = "select levenshtein(repeat('a', 1000000), repeat('b', 1000000))"
         assert_problem(asked(rest, deaf), 422, "query-timeout", limit_s="10.0")
-    # Two a second, for any machine. The promise of 10 ms is measured where nothing else runs.
+    # For any machine. The promise of 10 ms is measured where nothing else runs.
     assert len(taken_s) >= 20
+    assert statistics.median(taken_s) < 0.5
     assert rows_of(asked(rest, "select 1")) == [[1]]
     assert rest.update(portfolio_id, buy(new_instrument(), 1, "1")).status_code == 200
     assert rest.readiness().status_code == 200

@@ -310,6 +310,7 @@ def test_wherever_a_backup_is_cut_it_is_refused(backup: Path) -> None:
 
 
 def test_whichever_byte_is_flipped_the_backup_is_refused(backup: Path) -> None:
+    """But for three of each header's checksum, that say the same with other bits."""
     content = backup.read_bytes()
     with tarfile.open(backup) as tar:
         parts = [range(found.offset, found.offset_data + found.size) for found in tar.getmembers()]

@@ -266,7 +266,7 @@ async def test_a_leaving_reader_gives_its_connection_back(
     for _ in range(5):
         rows = journal.tail(claim, 0)
         await anext(rows)
-        await rows.aclose()  # type: ignore[attr-defined]
+        await rows.aclose()
     assert len(await _read(journal)) == 2
     assert pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"]
 

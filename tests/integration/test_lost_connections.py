@@ -243,6 +243,30 @@ async def test_the_append_is_prepared_anew_when_its_backend_was_ended(
     assert inspector.sequence_is_gapless()
 
 
+async def test_a_release_does_not_fail_for_a_renewal_that_does(
+    new_journal: NewJournal,
+    database: str,
+    proxy: TcpProxy,
+    inspector: Inspector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They share a connection, which the renewal gives up."""
+    journal = new_journal("owner", dsn=over_tcp(database, proxy.port))
+    await journal.claim()
+    await journal.begin_answering(3.0)
+    monkeypatch.setattr("persistence.journal._OWNER_TIMEOUT_S", 0.3)
+    proxy.fault = Fault.BLACK_HOLE
+    renewal = asyncio.ensure_future(journal.renew())
+    await asyncio.sleep(0)
+    release = asyncio.ensure_future(journal.release("heir"))
+    with pytest.raises(ShardUnavailable):
+        await renewal
+    monkeypatch.setattr("persistence.journal._OWNER_TIMEOUT_S", 20.0)
+    proxy.fault = Fault.NONE
+    await asyncio.wait_for(release, 30)
+    assert inspector.rows("select owner, actor from shards where shard_id = 0") == [(None, "heir")]
+
+
 async def test_an_owner_is_not_deposed_by_a_claim_of_its_own_whose_answer_was_lost(
     database: str, proxy: TcpProxy, inspector: Inspector
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -215,7 +215,7 @@ class MemoryJournal:
         if self._shard.owner != self._owner:
             raise Deposed(f"{self._shard.owner} owns the shard, not {self._owner}")
 
-    async def tail(self, claim: Claim, after_seq: int) -> AsyncIterator[StoredRow | DamagedRow]:
+    async def tail(self, claim: Claim, after_seq: int) -> AsyncGenerator[StoredRow | DamagedRow, None]:
         heads = [NO_ROWS, *(Head(row.seq, row.row_hash) for row in self._shard.line_after(0))]
         found = [head for head in heads if head.seq == after_seq]
         if not found:
@@ -231,7 +231,7 @@ class MemoryJournal:
             await self.check_ownership()
             raise Corrupt(f"the journal ends at {expected.seq}, expected {claim.head.seq}")
 
-    async def life(self, portfolio_id: PortfolioId) -> AsyncIterator[StoredRow | DamagedRow]:
+    async def life(self, portfolio_id: PortfolioId) -> AsyncGenerator[StoredRow | DamagedRow, None]:
         found: list[tuple[StoredRow, bytes]] = []
         for shard in self._database.shards.values():
             hashes = {row.seq: row.row_hash for row in shard.rows} | {shard.branch.seq: shard.branch.row_hash}

@@ -12,6 +12,7 @@ from ray import ObjectRef
 from actors.gateway import Gateway
 from actors.protocol import Answer
 from analytics.document import AnalysisTerms
+from analytics.optimise.request import OptimiseRequest
 from analytics.tasks import Workers
 from persistence.analytics_cache import Figures, RedisAnalyticsCache
 from persistence.analytics_source import PostgresSource
@@ -187,6 +188,29 @@ async def test_who_has_waited_long_enough_is_told_and_the_computation_goes_on_fo
     await asyncio.sleep(0)
     office.crew.let.set()
     assert (await asked).body == b"figures 1"
+
+
+async def test_an_optimisation_asked_for_again_is_the_one_under_way_unless_something_has_changed(
+    office: Office,
+) -> None:
+    def asked(**more: Any) -> asyncio.Task[Answer]:
+        request = OptimiseRequest.model_validate({"objective": "minimum_variance", **more})
+        return asyncio.create_task(office.analyst.optimise(P, request))
+
+    office.crew.let.clear()
+    tasks = [asked(), asked(), asked(window=100)]
+    await asyncio.sleep(0.01)
+    office.shards.etag = '"4.70"'
+    tasks.append(asked())
+    await asyncio.sleep(0.01)
+    office.prices.now = 2
+    tasks.append(asked())
+    await asyncio.sleep(0.01)
+    office.crew.let.set()
+    answers = await asyncio.gather(*tasks)
+    assert len(office.crew.asked) == 4
+    assert answers[0] is answers[1]
+    assert [answer.etag for answer in answers] == ['"3.70"', '"3.70"', '"3.70"', '"4.70"', '"4.70"']
 
 
 async def test_prices_are_read_once_a_generation_and_never_an_older_one_again(office: Office) -> None:

@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
 from serve_app import finding
-from serve_app.finding import any_config, find_shard, find_shard_patiently
+from serve_app.finding import any_config, find_shard
 
 ZERO = ShardId(0)
 
@@ -88,24 +88,3 @@ async def test_a_ray_that_does_not_answer_is_an_error_of_ours(monkeypatch: pytes
     monkeypatch.setattr(finding, "_names", away)
     with pytest.raises(ShardUnavailable, match="head node is away"):
         await any_config()
-
-
-async def test_a_patient_caller_finds_an_owner_that_was_silent_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "_ASK_TIMEOUT_S", 0.02)
-    monkeypatch.setattr(finding, "_PAUSE_S", 0.0)
-    owner = Actor(True)
-    rounds = iter([[Actor(True, after_s=60.0), Actor(False)]] * 2)
-    monkeypatch.setattr(finding, "_candidates", lambda _: next(rounds, [Actor(False), owner]))
-    assert await find_shard_patiently(ZERO) is owner
-
-
-async def test_patience_has_an_end_and_none_for_a_shard_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(finding, "_PAUSE_S", 0.0)
-    monkeypatch.setattr(finding, "_candidates", lambda _: [Actor(False), Actor(False)])
-    with pytest.raises(ShardUnavailable, match="on the move"):
-        await find_shard_patiently(ZERO)
-    monkeypatch.setattr(finding, "PATIENCE_S", 60.0)
-    monkeypatch.setattr(finding, "_candidates", lambda _: [])
-    with pytest.raises(ShardUnavailable, match="not running"):
-        await find_shard_patiently(ZERO)
