@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from actors.settings import Limits
 from portfolio.ids import PortfolioId
 from portfolio.sharding import shard_of
 from serve_app.admission import REQUESTS_MAX
@@ -160,6 +161,32 @@ async def test_a_shard_that_hangs_is_told_of_and_holds_nobody_else_up(service: R
         assert again.status_code == 200
         assert [one["status"] for one in batch.json()["results"]] == [200, 200]
         assert exact(await http.get(path(pair.disturbed, "state")))["version"] == 3
+
+
+async def test_who_waits_through_a_standstill_longer_than_the_lease_is_answered(
+    service: RunningService, pair: Pair
+) -> None:
+    state = f"{API}/portfolio/{pair.disturbed}"
+    both = [{"portfolio_id": pair.disturbed, "idempotency_key": key, **DEPOSIT} for key in ("b", "c")]
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as http:
+        before = exact(await http.get(f"{state}/state"))["version"]
+        with stopped(pair.shard_pid):
+            waiting = [
+                asyncio.create_task(call)
+                for call in (
+                    http.post(f"{state}/update", json=DEPOSIT, headers={"Idempotency-Key": "a"}),
+                    http.get(f"{state}/state"),
+                    http.get(f"{API}/portfolios"),
+                    http.post(f"{API}/updates", json={"updates": both}),
+                )
+            ]
+            await asyncio.sleep(Limits().lease_s + 1)
+            assert not any(call.done() for call in waiting)
+        written, read, listed, batch = await asyncio.gather(*waiting)
+        assert [answer.status_code for answer in (written, read, listed)] == [200] * 3
+        booked = [one["version"] for one in batch.json()["results"]]
+        assert sorted([written.json()["version"], *booked]) == [before + 1, before + 2, before + 3]
+        assert booked == sorted(booked)
 
 
 async def test_a_shard_that_is_killed_loses_nothing_and_comes_back(service: RunningService, pair: Pair) -> None:
