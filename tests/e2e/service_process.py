@@ -182,6 +182,19 @@ def _working_in(*directories: Path) -> list[psutil.Process]:
     return found
 
 
+def named(service: RunningService, title: str) -> list[int]:
+    """The processes of this service whose name begins so; others may run on this machine."""
+    needle = os.fsencode(service.runtime_dir)
+    found: list[int] = []
+    for process in psutil.process_iter():
+        # Some of what is listed ends before it is looked at.
+        with suppress(OSError, psutil.Error):
+            is_named = process.name().startswith(title)
+            if is_named and needle in (Path("/proc") / str(process.pid) / "environ").read_bytes():
+                found.append(process.pid)
+    return found
+
+
 def _alive(started: Mapping[int, float]) -> list[psutil.Process]:
     alive: list[psutil.Process] = []
     for pid, create_time in started.items():

@@ -10,11 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-import psutil
 import pytest
 
 from actors.settings import Limits
@@ -22,7 +20,7 @@ from portfolio.ids import PortfolioId
 from portfolio.sharding import shard_of
 from serve_app.admission import REQUESTS_MAX
 from tests.e2e.rest import API, Rest, assert_problem, exact, new_id, trade
-from tests.e2e.service_process import RunningService
+from tests.e2e.service_process import RunningService, named
 
 SHARD_COUNT = 2
 READY_WITHIN_S = 60
@@ -84,16 +82,8 @@ def is_silent_without(pid: int, service: RunningService, portfolio_id: str) -> b
 
 
 def shard_processes(service: RunningService) -> list[int]:
-    """The shards of this service; others may run on this machine."""
-    needle = os.fsencode(service.runtime_dir)
-    found = []
-    for process in psutil.process_iter():
-        with suppress(OSError, psutil.Error):
-            # A standby that has become one has its name, if not its command line.
-            is_shard = process.name().startswith("ray::ShardActor")
-            if is_shard and needle in (Path("/proc") / str(process.pid) / "environ").read_bytes():
-                found.append(process.pid)
-    return found
+    """The shards of this service. A standby that has become one has its name, if not its command line."""
+    return named(service, "ray::ShardActor")
 
 
 @contextmanager

@@ -9,16 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
-from tests.e2e.service_process import RunningService
+from tests.e2e.service_process import RunningService, named
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -29,15 +27,7 @@ PURCHASE: Final = {"instrument_id": "X", "quantity_change": 1, "price": 10, "tra
 
 def replicas(service: RunningService) -> set[int]:
     """The processes of the API."""
-    mark = os.fsencode(service.runtime_dir)
-    found: set[int] = set()
-    for process in psutil.process_iter():
-        # Some of what is listed ends before it is looked at.
-        with suppress(OSError, psutil.Error):
-            is_replica = process.name().startswith("ray::ServeReplica:portfolio:api")
-            if is_replica and mark in (Path("/proc") / str(process.pid) / "environ").read_bytes():
-                found.add(process.pid)
-    return found
+    return set(named(service, "ray::ServeReplica:portfolio:api"))
 
 
 def keys(number: int, stopping: threading.Event) -> Iterator[str]:

@@ -46,6 +46,19 @@ def _booked(inspector: Inspector) -> int:
     return int(inspector.one("select count(*) from journal where kind = 'BOOKED'"))
 
 
+async def _is_booked_though_its_answer_is_lost(
+    running: RunningShard, proxy: TcpProxy, inspector: Inspector, before: int
+) -> None:
+    """The next update, whose answer `proxy` is to swallow, is booked once, after `before` others; its caller is told so."""
+    answer = running.shard.submit(updated(1, key="k"))
+    await asyncio.wait_for(proxy.struck.wait(), 20)
+    assert _booked(inspector) == before + 1
+    assert not answer.done()
+    proxy.is_refusing = False
+    outcome = await asyncio.wait_for(answer, 30)
+    assert (outcome.book.version, outcome.replayed) == (2 + before, False)
+
+
 @pytest.mark.parametrize("warm_up", [0, 1, 2, 5])
 async def test_an_answer_lost_after_the_commit(
     running: RunningShard, proxy: TcpProxy, inspector: Inspector, warm_up: int
@@ -54,13 +67,7 @@ async def test_an_answer_lost_after_the_commit(
     for _ in range(warm_up):
         await running.book(updated(1))
     proxy.arm(Fault.SWALLOW_ANSWER, then_refuse=True)
-    answer = running.shard.submit(updated(1, key="k"))
-    await asyncio.wait_for(proxy.struck.wait(), 20)
-    assert _booked(inspector) == warm_up + 1
-    assert not answer.done()
-    proxy.is_refusing = False
-    outcome = await asyncio.wait_for(answer, 30)
-    assert (outcome.book.version, outcome.replayed) == (2 + warm_up, False)
+    await _is_booked_though_its_answer_is_lost(running, proxy, inspector, warm_up)
     repeat = await running.shard.submit(updated(1, key="k"))
     assert repeat.replayed
     assert (await running.book(updated(1))).version == 3 + warm_up
@@ -80,13 +87,7 @@ async def test_an_append_is_always_committed_when_its_answer_is_swallowed(
         proxy.arm(Fault.SWALLOW_APPEND, then_refuse=True)
         await asyncio.sleep(2 * FAST.heartbeat_interval_s)
         assert not proxy.struck.is_set()
-        answer = running.shard.submit(updated(1, key="k"))
-        await asyncio.wait_for(proxy.struck.wait(), 20)
-        assert _booked(inspector) == warm_up + 1
-        assert not answer.done()
-        proxy.is_refusing = False
-        outcome = await asyncio.wait_for(answer, 30)
-        assert (outcome.book.version, outcome.replayed) == (2 + warm_up, False)
+        await _is_booked_though_its_answer_is_lost(running, proxy, inspector, warm_up)
         assert _booked(inspector) == warm_up + 1
 
 
