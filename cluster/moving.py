@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from ray.exceptions import RayError
 from actors.names import actor_name, generation_of, names_of
 from actors.protocol import Endpoint, unpack_answer
 from actors.settings import ShardConfig
+from cluster.patience import Backoff, Patience
 from cluster.placement import actor_names, place
 from portfolio.errors import ShardUnavailable
 from portfolio.ids import ShardId
@@ -21,9 +21,8 @@ from serve_app.finding import find_shard
 
 _READY_TIMEOUT_S: Final = 120.0
 _HAND_OVER_TIMEOUT_S: Final = 60.0
-_SILENCE_S: Final = 20.0
-"""Whoever gives an order waits for so long for an owner that says nothing, which for a while it may not."""
-_SILENCE_PAUSE_S: Final = 0.2
+SILENCE: Final = Patience(total_s=20.0, pause_first_s=0.2, pause_max_s=0.2)
+"""Of whoever gives an order, with an owner that for a while says nothing."""
 _SECONDS: Final = msgspec.msgpack.Decoder(float)
 
 
@@ -67,14 +66,14 @@ async def _move(shard_id: ShardId, node_id: str | None) -> Moved:
 
 async def owner_of(shard_id: ShardId) -> Any:
     """The handle of the actor that owns a shard, which may be silent for a while. Raises ShardUnavailable."""
-    deadline = time.monotonic() + _SILENCE_S
+    backoff = Backoff(SILENCE)
     while True:
         try:
             return await find_shard(shard_id)
         except ShardUnavailable as error:
-            if "moving" not in error.cause or time.monotonic() > deadline:
+            if "moving" not in error.cause:
                 raise
-        await asyncio.sleep(_SILENCE_PAUSE_S)
+            await backoff.pause(error)
 
 
 def _next_generation(shard_id: ShardId) -> int:

@@ -16,7 +16,7 @@ from analytics.panel import PricePanel, price_panel
 from cluster.batch import table
 from cluster.batch.chunks import Chunk
 from cluster.batch.reading import PATIENCE, Life, reader
-from cluster.loading.patience import patiently
+from cluster.patience import patiently
 from persistence import postgres
 from persistence.price_store import PostgresPriceStore
 

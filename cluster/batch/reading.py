@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cluster.batch.chunks import Chunk, Page
-from cluster.loading.patience import Patience, patiently
+from cluster.patience import Patience, patiently
 from persistence.history import PostgresHistory
 from portfolio.book import MarkedBook
 from portfolio.entries import Entry

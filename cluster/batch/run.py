@@ -20,7 +20,7 @@ from cluster.batch.job import Part, analyse_chunk, read_panel
 from cluster.batch.parquet_file import whole_parquet
 from cluster.batch.reading import PATIENCE
 from cluster.batch.table import SCHEMA
-from cluster.loading.patience import Patience, patiently
+from cluster.patience import Patience, patiently
 from portfolio.errors import AnalyticsUnavailable
 from portfolio.ids import PortfolioId
 from serve_app.finding import any_config

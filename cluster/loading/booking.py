@@ -9,8 +9,8 @@ from typing import Final
 from actors.protocol import UpdateOutcome
 from cluster.loading.gateway import LoadGateway
 from cluster.loading.lanes import Lane, Step, grouped, one_call
-from cluster.loading.patience import Backoff, Patience, is_passing
 from cluster.loading.report import LoadReport, Problem, Problems
+from cluster.patience import Backoff, Patience, is_passing
 from portfolio.commands import OpenPortfolio, UpdatePortfolio
 from portfolio.errors import PortfolioError, VersionMismatch
 

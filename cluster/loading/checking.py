@@ -13,10 +13,10 @@ from uuid import UUID
 from cluster.loading.chunks import Chunk, by_portfolio, chunks_of, key_of
 from cluster.loading.gateway import LoadGateway
 from cluster.loading.parquet_file import FLOATS_NOTE
-from cluster.loading.patience import Patience, patiently
 from cluster.loading.report import Problem, Problems
 from cluster.loading.rows import Item
 from cluster.loading.simulating import simulate
+from cluster.patience import Patience, patiently
 from portfolio.book import Book
 from portfolio.commands import OpenPortfolio
 from portfolio.decide import decide

@@ -18,12 +18,12 @@ from cluster.loading.checking import Account, Checker
 from cluster.loading.chunks import by_portfolio, chunks_of, key_of, opening_key, update_of
 from cluster.loading.gateway import LoadGateway
 from cluster.loading.lanes import Lane, Step
-from cluster.loading.patience import Patience
 from cluster.loading.prefetch import one_ahead
 from cluster.loading.progress import progress_bar
 from cluster.loading.report import LoadReport, Problem, Problems
 from cluster.loading.rows import COLUMNS, Item, read_row
 from cluster.loading.source import Source, open_source
+from cluster.patience import Patience
 from portfolio.ids import PortfolioId
 
 _PATIENCE: Final = Patience()

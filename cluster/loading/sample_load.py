@@ -12,9 +12,9 @@ from rich.console import Console
 from cluster.loading.booking import Booker
 from cluster.loading.gateway import LoadGateway
 from cluster.loading.lanes import Lane, Step
-from cluster.loading.patience import Patience, patiently
 from cluster.loading.progress import progress_bar
 from cluster.loading.report import LoadReport, Problems
+from cluster.patience import Patience, patiently
 from cluster.sample import PORTFOLIO_COUNT, TRANSACTION_COUNT, SamplePortfolio, last_key, sample_commands, sample_shares
 from cluster.sample_prices import read_prices
 from portfolio.ids import PortfolioId

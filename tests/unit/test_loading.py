@@ -23,10 +23,10 @@ from rich.console import Console
 
 from actors.protocol import UpdateOutcome
 from cluster.loading import LoadReport, load_file, load_sample, show_report, source
-from cluster.loading.patience import Patience
 from cluster.loading.report import PROBLEMS_MAX
 from cluster.loading.rows import COLUMNS
 from cluster.loading.source import open_source
+from cluster.patience import Patience
 from cluster.sample import sample_commands
 from cluster.sample_prices import read_prices
 from portfolio.book import Book

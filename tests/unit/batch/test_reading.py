@@ -10,7 +10,7 @@ import pytest
 from cluster.batch import reading
 from cluster.batch.chunks import Chunk, Page
 from cluster.batch.reading import Found, Reader
-from cluster.loading.patience import Patience
+from cluster.patience import Patience
 from persistence.history import PostgresHistory
 from portfolio.book import MarkedBook
 from portfolio.entries import Entry

@@ -17,7 +17,7 @@ from cluster.batch.chunks import Chunk
 from cluster.batch.job import Part, analyse_chunk, read_panel
 from cluster.batch.run import AHEAD, Batch, Summary, write_batch
 from cluster.batch.table import rows
-from cluster.loading.patience import Patience
+from cluster.patience import Patience
 from portfolio.errors import AnalyticsUnavailable, PortfolioNotFound
 from portfolio.ids import PortfolioId
 from tests.oracles.analytics_documents import analytics_of

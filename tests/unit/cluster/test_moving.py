@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cluster import moving
@@ -15,7 +17,7 @@ MISSING = ShardUnavailable("shard 0 is not running", shard=0)
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moving, "_SILENCE_PAUSE_S", 0.0)
+    monkeypatch.setattr(moving, "SILENCE", replace(moving.SILENCE, pause_first_s=0.0))
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *answers: str | ShardUnavailable) -> None:
@@ -43,7 +45,7 @@ async def test_one_that_is_not_there_is_not_waited_for(monkeypatch: pytest.Monke
 
 
 async def test_the_wait_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moving, "_SILENCE_S", -1.0)
+    monkeypatch.setattr(moving, "SILENCE", replace(moving.SILENCE, total_s=0.0))
     answering(monkeypatch, SILENT)
     with pytest.raises(ShardUnavailable, match="on the move"):
         await owner_of(ShardId(0))
