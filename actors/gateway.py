@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from actors.documents import SummaryDocument
+from actors.line import behind
 from actors.protocol import (
     Answer,
     BooksQuestion,
@@ -157,7 +158,7 @@ class Gateway:
 
     async def _ask(self, portfolio_id: PortfolioId, method: Method, payload: object) -> Answer:
         packed = pack(payload)
-        patience: _Patience | None = None
+        patience = _Patience()
         while True:
             shard_id = self.shards.shard_of(portfolio_id)
             try:
@@ -168,11 +169,7 @@ class Gateway:
                 if self.shards.shard_of(portfolio_id) == shard_id:
                     raise
             except ShardUnavailable as error:
-                # It counts from the first refusal, which may itself have come late: the shard stood still.
-                patience = patience or _Patience()
-                if not _is_settling(error.cause) or patience.is_over:
-                    raise
-                await patience.rest()
+                await patience.wait_out(error)
 
     def _learn(self, shard_id: ShardId, modulus: object) -> None:
         """Take up that a shard has split, until its modulus is `modulus`."""
@@ -185,12 +182,10 @@ class Gateway:
         Updates of one portfolio are booked in the order given.
         """
         outcomes: dict[int, UpdateOutcome] = {}
-        patience: _Patience | None = None
+        patience = _Patience()
         while True:
             outcomes.update(await self._round(commands, [i for i in range(len(commands)) if i not in outcomes]))
-            # It counts from the first answers, which may themselves have taken long.
-            patience = patience or _Patience()
-            if len(outcomes) == len(commands) or patience.is_over:
+            if len(outcomes) == len(commands) or patience.is_over():
                 return [outcomes.get(i) or _still_unsettled(command) for i, command in enumerate(commands)]
             await patience.rest()
 
@@ -222,7 +217,7 @@ class Gateway:
                     left_to_caller.add(outcome.portfolio_id)
             elif outcome.portfolio_id in left_to_caller:
                 # The caller is to send the one before it again; booked now, this one would overtake it.
-                settled[index] = _overtaking(outcome)
+                settled[index] = UpdateOutcome(outcome.portfolio_id, fault=Fault.of(behind(outcome.portfolio_id)))
             else:
                 held_up.add(outcome.portfolio_id)
         return settled
@@ -290,16 +285,12 @@ class Gateway:
 
     async def _call(self, shard_id: ShardId, method: Method, payload: bytes) -> Answer:
         """A shard's answer, waited for while it moves or makes sure that it is the owner. Raises its error."""
-        patience: _Patience | None = None
+        patience = _Patience()
         while True:
             try:
                 return await self._caller.call(shard_id, method, payload)
             except ShardUnavailable as error:
-                # It counts from the first refusal, which may itself have come late: the shard stood still.
-                patience = patience or _Patience()
-                if not _is_settling(error.cause) or patience.is_over:
-                    raise
-                await patience.rest()
+                await patience.wait_out(error)
 
     async def statuses(self) -> Mapping[ShardId, ShardStatus | ShardUnavailable]:
         """How each shard is doing, in their order; an error in the place of one that does not answer within two seconds."""
@@ -324,15 +315,26 @@ class Gateway:
 
 
 class _Patience:
-    """How long a caller is kept waiting while a shard moves or confirms its lease, which takes a fraction of a second."""
+    """How long a caller is kept waiting while a shard moves or confirms its lease, which takes a fraction of a second.
+
+    It counts from the first answer, which may itself have come late: others were waited for, or the shard stood still.
+    """
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + _SETTLING_S
+        self._until: float | None = None
 
-    @property
     def is_over(self) -> bool:
-        """Whether the caller has to be told."""
-        return time.monotonic() > self._until
+        """Whether the caller has to be told; asked after each answer."""
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + _SETTLING_S
+        return now > self._until
+
+    async def wait_out(self, error: ShardUnavailable) -> None:
+        """Rest before the next try. Raises the error if that would be in vain, or it has been long enough."""
+        if not _is_settling(error.cause) or self.is_over():
+            raise error
+        await self.rest()
 
     async def rest(self) -> None:
         """Before the next try."""
@@ -342,11 +344,6 @@ class _Patience:
 def _still_unsettled(command: UpdatePortfolio) -> UpdateOutcome:
     error = ShardUnavailable(f"the shard of {command.portfolio_id} has been unsettled for too long; nothing was booked")
     return UpdateOutcome(command.portfolio_id, fault=Fault.of(error))
-
-
-def _overtaking(outcome: UpdateOutcome) -> UpdateOutcome:
-    error = ShardUnavailable(f"an update of {outcome.portfolio_id} before this one in the same call was not booked")
-    return UpdateOutcome(outcome.portfolio_id, fault=Fault.of(error))
 
 
 def _is_astray(outcome: UpdateOutcome, held_up: Collection[str]) -> bool:

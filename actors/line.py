@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from portfolio.errors import ShardUnavailable
 from portfolio.ids import PortfolioId
 
 
@@ -38,3 +39,8 @@ class Place:
     def is_overtaking(self) -> bool:
         """Whether it would be booked before one of its portfolio that was turned away, which is tried again."""
         return self.line.turned_away.get(self.portfolio_id, self.number) < self.number
+
+
+def behind(portfolio_id: str) -> ShardUnavailable:
+    """Why what stands behind one that was turned away is not booked either."""
+    return ShardUnavailable(f"an update of {portfolio_id} before this one in the same call was not booked")

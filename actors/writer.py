@@ -13,7 +13,7 @@ from uuid import UUID
 
 from actors.books import Books
 from actors.lease import Lease
-from actors.line import Place
+from actors.line import Place, behind
 from actors.pacing import Pacer
 from actors.recent_keys import RecentKeys
 from actors.settings import Limits
@@ -154,7 +154,7 @@ class Writer:
         if self._sealed is not None:
             raise ShardUnavailable(self._sealed, moving=True)
         if place is not None and place.is_overtaking:
-            raise _behind(command)
+            raise behind(command.portfolio_id)
         if isinstance(command, UpdatePortfolio):
             check_count(command)
         key, content = self._identified(command)
@@ -289,7 +289,7 @@ class Writer:
             await pacer.rest()
         try:
             if waiting.place is not None and waiting.place.is_overtaking:
-                raise _behind(waiting.command)
+                raise behind(waiting.command.portfolio_id)
             if self._is_repeat(waiting, draft):
                 draft.repeated.append(waiting)
                 return
@@ -397,10 +397,6 @@ class Writer:
         if draft.rows:
             self.figures.count(len(draft.rows))
             self._committed(list(draft.books.values()), len(draft.rows))
-
-
-def _behind(command: Command) -> ShardUnavailable:
-    return ShardUnavailable(f"an update of {command.portfolio_id} before this one in the same call was not booked")
 
 
 def _taken_id(command: Command, taken: frozenset[UUID]) -> Rejected | None:

@@ -34,6 +34,11 @@ class Hosted:
     settings: Settings
     data_dir: KeptDirectory | None
 
+    def check(self) -> None:
+        """Raises DataDirGone if the data directory has gone away."""
+        if self.data_dir is not None:
+            self.data_dir.check()
+
 
 @contextmanager
 def hosting(settings: Settings, report: Report) -> Iterator[Hosted]:

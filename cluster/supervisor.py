@@ -16,7 +16,6 @@ from cluster.restarts import Restarts
 from cluster.runtime_dir import RuntimeDir
 from cluster.settings import Settings
 from persistence.embedded.errors import DataDirGone
-from persistence.kept_directory import KeptDirectory
 
 CHILD_STOP_S: Final = 30.0
 LATE_MAX: Final = 3
@@ -58,23 +57,23 @@ class Supervisor:
             pause_s = restarts.pause_s(ended.lived_s)
             self._report(f"the serving process {ended.reason}; another is started" + _in(pause_s))
             time.sleep(pause_s)
-            _check(hosted.data_dir)
+            hosted.check()
 
     def _serve_once(self, hosted: Hosted, has_served: bool) -> Ended:
         first = ["--first", *(["--sample"] if self._sample else [])]
         try:
             renew_runtime_dir(hosted.settings)
             with Child([] if has_served else first, self._environment(hosted.settings)) as child:
-                return self._outlived(child, hosted.data_dir)
+                return self._outlived(child, hosted)
         except OSError as error:
             # No memory, no space: the servers are here still, and in a while there may be.
             self._report(f"no serving process can be started: {error}")
             return Ended(code=ExitCode.FAILED, has_served=False, lived_s=0.0)
 
-    def _outlived(self, child: Child, data_dir: KeptDirectory | None) -> Ended:
+    def _outlived(self, child: Child, hosted: Hosted) -> Ended:
         try:
             while (ended := child.wait(_LOOK_S)) is None:
-                _check(data_dir)
+                hosted.check()
             return ended
         except (KeyboardInterrupt, DataDirGone):
             self._report("stopping")
@@ -84,11 +83,6 @@ class Supervisor:
     def _environment(self, hosted: Settings) -> dict[str, str]:
         # By this the next run finds it and whatever it started, should both be killed.
         return hosted.environment() | {"PORTFOLIO_RUNTIME_DIR": str(RuntimeDir(hosted.data_dir).path)}
-
-
-def _check(data_dir: KeptDirectory | None) -> None:
-    if data_dir is not None:
-        data_dir.check()
 
 
 def _in(pause_s: float) -> str:
